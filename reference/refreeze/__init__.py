@@ -1,0 +1,86 @@
+"""refreeze: the reference for layer-freeze schedules, and for what exactly happens when layers freeze and thaw.
+
+The core is here: policies (what is frozen when), schedules (their segments and operations), windows, selectors and
+errors. ``refreeze.dialects`` reads the configurations of real systems, ``refreeze.engine`` runs schedules on Keras.
+"""
+
+from refreeze.errors import (
+    Conflict,
+    EmptySelection,
+    InvalidSpec,
+    NeedsModel,
+    ScheduleError,
+    ScheduleMismatch,
+    UnknownName,
+    Unsupported,
+)
+from refreeze.policy import (
+    Policy,
+    State,
+    always,
+    constant,
+    during,
+    inference_mode,
+    invert,
+    never,
+    override,
+    rate,
+    shift,
+    stages,
+    union,
+)
+from refreeze.schedule import (
+    Operation,
+    Segment,
+    canonical,
+    check_same_past,
+    cut,
+    in_epochs,
+    in_steps,
+    operations,
+    replay,
+    segments,
+    steps_per_epoch,
+)
+from refreeze.windows import random_window, random_windows, round_robin, round_robin_window
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Conflict",
+    "EmptySelection",
+    "InvalidSpec",
+    "NeedsModel",
+    "Operation",
+    "Policy",
+    "ScheduleError",
+    "ScheduleMismatch",
+    "Segment",
+    "State",
+    "UnknownName",
+    "Unsupported",
+    "always",
+    "canonical",
+    "check_same_past",
+    "constant",
+    "cut",
+    "during",
+    "in_epochs",
+    "in_steps",
+    "inference_mode",
+    "invert",
+    "never",
+    "operations",
+    "override",
+    "random_window",
+    "random_windows",
+    "rate",
+    "replay",
+    "round_robin",
+    "round_robin_window",
+    "segments",
+    "shift",
+    "stages",
+    "steps_per_epoch",
+    "union",
+]

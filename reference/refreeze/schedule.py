@@ -1,0 +1,209 @@
+"""Schedules: a policy over ``total`` ticks as segments, their difference as operations, and epochs <-> steps.
+
+``segments`` is the run-length encoding of a policy (SCH-1..4), ``operations`` its difference and ``replay`` its sum
+(SCH-5). All of it costs what the boundaries cost, whatever ``total`` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from refreeze.errors import InvalidSpec, ScheduleMismatch
+from refreeze.policy import NOTHING, SILENT, Policy, State, check_int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A half-open range of ticks in which every tick means the same (SCH-3)."""
+
+    start: int
+    """The first tick, from 0."""
+    stop: int
+    """The tick after the last, > start."""
+    frozen: frozenset[str]
+    """The names that are frozen during the segment."""
+    learning_rate: float | None = None
+    """The learning rate set once, at ``start``; None leaves it as it is."""
+    bn_frozen: frozenset[str] = NOTHING
+    """The batch normalizations that run in inference mode during the segment, trainable or not (BN-1)."""
+
+    @property
+    def length(self) -> int:
+        """The number of ticks, ``stop - start``."""
+        return self.stop - self.start
+
+
+def canonical(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Return the one canonical form of any encoding of a schedule (SCH-2).
+
+    Adjacent segments become one unless ``frozen`` or ``bn_frozen`` differs, or the later one sets a learning rate.
+    Raises ``InvalidSpec`` if a segment is empty or does not start where the one before stops (SCH-1).
+
+    >>> a = frozenset("a")
+    >>> [(s.start, s.stop) for s in canonical([Segment(0, 2, a), Segment(2, 5, a), Segment(5, 6, a, 0.1)])]
+    [(0, 5), (5, 6)]
+    """
+    merged: list[Segment] = []
+    for index, now in enumerate(segments):
+        check_int(f"segments[{index}].stop", now.stop, check_int(f"segments[{index}].start", now.start) + 1)
+        before = merged[-1] if merged else None
+        if before and now.start != before.stop:
+            raise InvalidSpec(f"segments[{index}].start", now.start, f"{before.stop}, where the one before stops")
+        if before and now == replace(before, start=now.start, stop=now.stop, learning_rate=None):
+            merged[-1] = replace(before, stop=now.stop)
+        else:
+            merged.append(now)
+    return tuple(merged)
+
+
+def segments(policy: Policy, total: int) -> tuple[Segment, ...]:
+    """Return the canonical segments of ``policy`` over the ticks [0, total), in order.
+
+    They are contiguous, none is empty, their lengths sum to ``total`` (SCH-1; ``total = 0`` gives none), and
+    ``frozen == policy.frozen_at(tick)`` at each of their ticks (SCH-3). The policy is asked once per boundary. Raises
+    ``Conflict`` (SCH-6), and ``InvalidSpec`` unless ``total`` is an integer >= 0.
+
+    >>> from refreeze import always, during
+    >>> [(s.start, s.stop, sorted(s.frozen)) for s in segments(during(always(["stem"]), 2, 4), total=6)]
+    [(0, 2, []), (2, 4, ['stem']), (4, 6, [])]
+    """
+    if check_int("total", total) == 0:
+        return ()
+    ticks = sorted({0, *(tick for tick in policy.boundaries(total) if 0 < tick < total)})
+    states = ((start, stop, policy.at(start)) for start, stop in zip(ticks, [*ticks[1:], total], strict=True))
+    return canonical(
+        Segment(start, stop, state.frozen, state.learning_rate, state.bn_frozen) for start, stop, state in states
+    )
+
+
+def cut(segments: Sequence[Segment], start: int = 0, stop: int | None = None) -> tuple[Segment, ...]:
+    """Return the segments of [start, stop): truncation (SCH-4), or what a resumed run has still to do (RES-1).
+
+    A segment cut at its front sets no learning rate: that happened at its start.
+
+    >>> whole = [Segment(0, 4, frozenset(), 0.1), Segment(4, 9, frozenset("a"))]
+    >>> [(s.start, s.stop, s.learning_rate) for s in cut(whole, 2, 6)]
+    [(2, 4, None), (4, 6, None)]
+    """
+    check_int("start", start)
+    end = segments[-1].stop if segments else 0
+    end = end if stop is None else min(end, check_int("stop", stop))
+    return tuple(
+        replace(s, start=start, stop=min(s.stop, end), learning_rate=None)
+        if s.start < start
+        else replace(s, stop=min(s.stop, end))
+        for s in segments
+        if s.start < end and s.stop > start
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What changes at the start of one tick. No name is both frozen and unfrozen."""
+
+    tick: int
+    """When, 0 <= tick < total."""
+    freeze: frozenset[str] = NOTHING
+    """The names that become frozen."""
+    unfreeze: frozenset[str] = NOTHING
+    """The names that become trainable."""
+    learning_rate: float | None = None
+    """The learning rate that is set, if one is."""
+    bn_freeze: frozenset[str] = NOTHING
+    """The batch normalizations that enter inference mode."""
+    bn_unfreeze: frozenset[str] = NOTHING
+    """The batch normalizations that leave it."""
+
+    def __call__(self, state: State) -> State:
+        """Return the state after the operation; doing it twice equals doing it once (SCH-5)."""
+        frozen = (state.frozen | self.freeze) - self.unfreeze
+        return State(frozen, frozen, self.learning_rate, (state.bn_frozen | self.bn_freeze) - self.bn_unfreeze)
+
+
+def operations(segments: Iterable[Segment], initial: State = SILENT) -> tuple[Operation, ...]:
+    """Return what to do, and at which ticks, to go through ``segments`` from the ``initial`` state (SCH-5).
+
+    Ticks increase strictly. Where nothing changes and no learning rate is set, there is no operation.
+
+    >>> run = [Segment(0, 4, frozenset("ab")), Segment(4, 9, frozenset("b"))]
+    >>> [(op.tick, sorted(op.freeze), sorted(op.unfreeze)) for op in operations(run)]
+    [(0, ['a', 'b'], []), (4, [], ['a'])]
+    """
+    found, frozen, bn_frozen = [], initial.frozen, initial.bn_frozen
+    for now in segments:
+        operation = Operation(
+            tick=now.start,
+            freeze=now.frozen - frozen,
+            unfreeze=frozen - now.frozen,
+            learning_rate=now.learning_rate,
+            bn_freeze=now.bn_frozen - bn_frozen,
+            bn_unfreeze=bn_frozen - now.bn_frozen,
+        )
+        found += [operation] if operation != Operation(tick=now.start) else []
+        frozen, bn_frozen = now.frozen, now.bn_frozen
+    return tuple(found)
+
+
+def replay(operations: Sequence[Operation], total: int, initial: State = SILENT) -> tuple[Segment, ...]:
+    """Return the canonical segments over [0, total) that ``operations`` make of the ``initial`` state (SCH-5).
+
+    ``replay(operations(s), total) == s`` for canonical ``s``. Raises ``InvalidSpec`` unless the ticks increase strictly
+    in [0, total).
+    """
+    ticks = [operation.tick for operation in operations]
+    if ticks != sorted(set(ticks)) or (ticks and not 0 <= ticks[0] <= ticks[-1] < check_int("total", total)):
+        raise InvalidSpec("ticks", ticks, f"strictly increasing in [0, {total})")
+    found = [Segment(0, ticks[0] if ticks else total, initial.frozen, None, initial.bn_frozen)]
+    state = initial
+    for operation, stop in zip(operations, [*ticks[1:], total], strict=bool(ticks)):
+        state = operation(state)
+        found.append(Segment(operation.tick, stop, state.frozen, state.learning_rate, state.bn_frozen))
+    return canonical(segment for segment in found if segment.length)
+
+
+def check_same_past(recorded: Sequence[Segment], given: Sequence[Segment], stop: int) -> None:
+    """Raise ``ScheduleMismatch``, with the first differing tick, unless both schedules agree in [0, stop) (RES-3)."""
+    pasts = [canonical(cut(run, 0, stop)) for run in (recorded, given)]
+    # Between two neighbouring starts or stops both runs are constant, so looking at those ticks is enough.
+    for tick in sorted({tick for past in pasts for s in past for tick in (s.start, s.stop) if tick < stop}):
+        was, now = ([(sorted(s.frozen), s.learning_rate, s.bn_frozen) for s in cut(p, tick, tick + 1)] for p in pasts)
+        if was != now:
+            raise ScheduleMismatch(tick, was, now)
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Return the steps in an epoch, ``ceil(examples / batch_size)``: the last, partial batch is a step too.
+
+    >>> steps_per_epoch(100, 32)
+    4
+    """
+    return -(-check_int("examples", examples, 1) // check_int("batch_size", batch_size, 1))
+
+
+def in_steps(policy: Policy, steps_per_epoch: int) -> Policy:
+    """Return, in steps, the ``policy`` given in epochs: step t is in epoch ``t // steps_per_epoch``.
+
+    >>> from refreeze import always, during
+    >>> [len(in_steps(during(always(["a"]), 1, 2), 3).frozen_at(step)) for step in (2, 3, 5, 6)]
+    [0, 1, 1, 0]
+    """
+    per = check_int("steps_per_epoch", steps_per_epoch, 1)
+
+    def at(step: int) -> State:
+        state = policy.at(step // per)
+        return replace(state, learning_rate=None) if step % per else state
+
+    return Policy(policy.names, at, lambda total: (epoch * per for epoch in policy.boundaries(-(-total // per))))
+
+
+def in_epochs(segments: Iterable[Segment], steps_per_epoch: int) -> tuple[Segment, ...]:
+    """Return, in epochs, the segments given in steps.
+
+    Raises ``InvalidSpec`` if a boundary lies inside an epoch: such a schedule has no equal in epochs.
+    """
+    per = check_int("steps_per_epoch", steps_per_epoch, 1)
+    segments = tuple(segments)
+    if odd := [tick for s in segments for tick in (s.start, s.stop) if tick % per]:
+        raise InvalidSpec("boundary", odd[0], f"a multiple of steps_per_epoch = {per}")
+    return tuple(replace(s, start=s.start // per, stop=s.stop // per) for s in segments)

@@ -1,0 +1,96 @@
+"""Windows of layers that move with time: round robin (RR-1..3) and random (RND-1..3).
+
+Both divide time from tick 0 into spans and freeze ``window`` of the layers in each. The draw for a span is keyed by
+(seed, stream, number of the span) alone: it is the same in every process, on every machine and in every language that
+has Philox, and no generator has a state that a resumed run could lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from refreeze.errors import InvalidSpec
+from refreeze.policy import Policy, State, check_int
+
+_WORDS = 2**64
+
+
+def round_robin_window(n: int, window: int, k: int) -> tuple[int, ...]:
+    """Return the positions that are frozen in span ``k``: ``(k * window + j) mod n`` for j in [0, window) (RR-1).
+
+    >>> [round_robin_window(5, 2, k) for k in range(3)]
+    [(0, 1), (2, 3), (4, 0)]
+    """
+    return tuple((k * window + j) % n for j in range(window))
+
+
+def _words(seed: int, stream: int, k: int) -> Iterator[int]:
+    """Yield 64-bit words of Philox4x64-10 with key (seed, stream), from the blocks at (1,k,0,0), (2,k,0,0), …"""
+    import numpy as np  # here, because it takes most of the time of `import refreeze` and few schedules draw
+
+    # numpy counts the block up before it fills it: a counter of 0 begins with block 1.
+    key, counter = np.array([seed, stream], np.uint64), np.array([0, k, 0, 0], np.uint64)
+    generator = np.random.Philox(key=key, counter=counter)
+    while True:
+        yield int(generator.random_raw())
+
+
+def random_window(n: int, window: int, k: int, seed: int, stream: int) -> tuple[int, ...]:
+    """Return the ``window`` of ``n`` positions drawn for span ``k``, in the order of the draw (RND-1, RND-2).
+
+    A partial Fisher-Yates shuffle of 0..n-1: for j in [0, window) places j and j + u(n - j) change, where u(m) is the
+    next word r mod m, after rejecting words r >= 2^64 - (2^64 mod m). Needs 1 <= window <= n, and ``seed``, ``stream``
+    and ``k`` in [0, 2^64).
+
+    >>> random_window(n=10, window=4, k=5, seed=7, stream=2)
+    (5, 1, 0, 9)
+    """
+    words = _words(seed, stream, k)
+    places = list(range(n))
+    for j in range(window):
+        m = n - j
+        word = next(word for word in words if word < _WORDS - _WORDS % m)
+        other = j + word % m
+        places[j], places[other] = places[other], places[j]
+    return tuple(places[:window])
+
+
+def _moving(layers: Sequence[str], window: int, span: int, positions: Callable[[int], tuple[int, ...]]) -> Policy:
+    layers = tuple(layers)
+    if not layers or len(set(layers)) != len(layers):
+        raise InvalidSpec("layers", layers, "one or more names, each once")
+    if check_int("window", window, 1) > len(layers):
+        raise InvalidSpec("window", window, f"in 1..{len(layers)}")
+    check_int("span", span, 1)
+    names = frozenset(layers)
+
+    def at(tick: int) -> State:
+        return State(frozenset(layers[position] for position in positions(tick // span)), names)
+
+    return Policy(names, at, lambda total: range(span, total, span))
+
+
+def round_robin(layers: Sequence[str], window: int, span: int) -> Policy:
+    """Return the policy that freezes ``round_robin_window(len(layers), window, k)`` in [k * span, (k + 1) * span).
+
+    RR-1. Raises ``InvalidSpec`` unless the layers are distinct, 1 <= window <= len(layers), and span >= 1 tick.
+
+    >>> sorted(round_robin(["a", "b", "c"], window=2, span=5).frozen_at(5))
+    ['a', 'c']
+    """
+    return _moving(layers, window, span, lambda k: round_robin_window(len(layers), window, k))
+
+
+def random_windows(layers: Sequence[str], window: int, span: int, seed: int = 0, stream: int = 0) -> Policy:
+    """Return the policy that freezes ``random_window(len(layers), window, k, ...)`` in [k * span, (k + 1) * span).
+
+    ``seed`` and ``stream`` are integers in [0, 2^64); the stream tells draws with one seed apart (vl3d: the number of
+    the spec). Raises ``InvalidSpec`` as ``round_robin`` does (RND-1..3).
+
+    >>> sorted(random_windows(["a", "b", "c", "d", "e"], window=2, span=1).frozen_at(0))
+    ['d', 'e']
+    """
+    for where, value in (("seed", seed), ("stream", stream)):
+        if check_int(where, value) >= _WORDS:
+            raise InvalidSpec(where, value, "an integer in [0, 2**64)")
+    return _moving(layers, window, span, lambda k: random_window(len(layers), window, k, seed, stream))
