@@ -39,8 +39,8 @@ def to_json(segments: Iterable[Segment]) -> list[dict[str, Any]]:
 def from_json(data: object) -> tuple[Segment, ...]:
     """Return the canonical segments that ``data`` says, in whatever encoding; inverse of ``to_json``.
 
-    ``learning_rate`` and ``bn_frozen`` may be absent. Raises ``InvalidSpec`` for anything that is not a schedule: a wrong
-    type, an unknown key, a name given twice, a gap (SCH-1).
+    ``learning_rate`` and ``bn_frozen`` may be absent. Raises ``InvalidSpec`` for what is not a schedule: a wrong type,
+    an unknown key, a name given twice, a gap (SCH-1).
     """
     try:
         found = msgspec.convert(data, list[_Segment])
