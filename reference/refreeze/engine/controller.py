@@ -1,0 +1,89 @@
+"""The controller: puts a compiled Keras model into the state of a segment, and back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from refreeze.engine import optimizer as optimizers
+from refreeze.engine.flags import Flags, frozen_layers
+from refreeze.engine.switch import make_switch
+from refreeze.engine.tree import nodes, trainable_by_birth
+from refreeze.errors import Unsupported
+from refreeze.schedule import Segment
+
+_log = logging.getLogger("refreeze")
+
+
+class Controller:
+    """Puts ``model`` into the state of any segment: flags, learning rate, optimizer state and train function agree.
+
+    ``names`` are all that the schedule governs. Everything that cannot work raises here, before anything is changed:
+    ``UnknownName``, ``InvalidSpec``, ``Unsupported`` (a model that is not built or not compiled, EXE-5, EXE-12).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        names: Iterable[str],
+        schedule: Sequence[Segment],
+        *,
+        switch: str = "cached",
+        cache_size: int = 16,
+        optimizer_state: str = "keep",
+    ) -> None:
+        self.model = model
+        self._flags = Flags(model, names)
+        self._sets_rate = any(segment.learning_rate is not None for segment in schedule)
+        if any(segment.bn_frozen - segment.frozen for segment in schedule):
+            raise Unsupported("the schedule has batch normalizations in inference mode that are not frozen")
+        self._state = optimizer_state
+        optimizers.check(model, optimizer_state, self._sets_rate)
+        self._switch = make_switch(switch, model, cache_size)
+        self._optimizer: Any = None
+        self._trained: frozenset[int] | None = None
+
+    def enter(self, segment: Segment) -> tuple[float, bool]:
+        """Put the model into the state of ``segment``; return the seconds it took and whether a new step is needed.
+
+        Entering a segment twice equals entering it once, but for optimizer state that is reset.
+        """
+        begun = time.perf_counter()
+        if self.model.optimizer is not self._optimizer:  # at first, and when the user has compiled in between
+            optimizers.check(self.model, self._state, self._sets_rate)
+            optimizers.prebuild(self.model)
+            self._optimizer = self.model.optimizer
+        self._flags.write(segment.frozen)
+        if self._state != "keep":
+            self._reset()
+        if segment.learning_rate is not None:
+            self.model.optimizer.learning_rate = segment.learning_rate
+        new = self._switch.to(self._flags.signature())
+        return time.perf_counter() - begun, new
+
+    def _reset(self) -> None:
+        before, self._trained = self._trained, frozenset(map(id, self.model.trainable_variables))
+        if before is None or before == self._trained:
+            return
+        optimizers.reset(self.model.optimizer, None if self._state == "reset" else set(self._trained - before))
+
+    def restore(self) -> None:
+        """Put back the flags that the user gave, with a train function that agrees with them."""
+        self._flags.restore()
+        self._switch.to(self._flags.signature())
+
+
+def log_frozen_summary(model: Any) -> None:
+    """Log, at INFO on the logger ``refreeze``, how many layers are frozen, and which (EXE-11)."""
+    frozen = frozen_layers(model)
+    shown = ", ".join(frozen[:10]) + (", …" if len(frozen) > 10 else "")
+    _log.info("%d of %d layers remain frozen%s", len(frozen), len(nodes(model)), f": {shown}" if frozen else "")
+
+
+def parameter_counts(model: Any) -> tuple[int, int]:
+    """Return how many scalars of the model are frozen and how many trainable, of those that can be trained."""
+    every = sum(variable.shape.num_elements() for variable in trainable_by_birth(model))
+    trainable = sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    return every - trainable, trainable
