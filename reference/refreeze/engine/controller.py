@@ -9,7 +9,7 @@ from typing import Any
 
 from refreeze.engine import optimizer as optimizers
 from refreeze.engine.flags import Flags, frozen_layers
-from refreeze.engine.switch import make_switch
+from refreeze.engine.switch import build_metrics_first, make_switch
 from refreeze.engine.tree import nodes, trainable_by_birth
 from refreeze.errors import Unsupported
 from refreeze.schedule import Segment
@@ -61,6 +61,7 @@ class Controller:
         if segment.learning_rate is not None:
             self.model.optimizer.learning_rate = segment.learning_rate
         new = self._switch.to(self._flags.signature())
+        build_metrics_first(self.model)
         return time.perf_counter() - begun, new
 
     def _reset(self) -> None:

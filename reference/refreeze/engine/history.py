@@ -12,8 +12,8 @@ def merge(parts: Sequence[tuple[Mapping[str, Sequence[float]], int]]) -> dict[st
     """Return one history for ``parts``, each a history and the epochs that it is of, in order.
 
     Every key of any part is there, in the order of first appearance, with one value per epoch: NaN where a part does
-    not have it. A part with fewer values than epochs (``validation_freq``) does not say which epochs they are of: they are
-    taken as the first, the rest is NaN, and a warning is logged.
+    not have it. A part with fewer values than epochs (``validation_freq``) does not say which epochs they are of: they
+    are taken as the first, the rest is NaN, and a warning is logged.
 
     >>> merge([({"loss": [3.0, 2.0]}, 2), ({"loss": [1.0], "acc": [0.5]}, 1)])
     {'loss': [3.0, 2.0, 1.0], 'acc': [nan, nan, 0.5]}

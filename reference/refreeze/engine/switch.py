@@ -7,12 +7,15 @@ flags, kept and put back (``Cached``).
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from typing import Any, Protocol
 
 import keras
 
 from refreeze.errors import InvalidSpec, Unsupported
+
+_log = logging.getLogger("refreeze")
 
 
 class Switch(Protocol):
@@ -69,6 +72,26 @@ class Cached:
         self._kept.move_to_end(signature)
         self._model.train_function = self._kept[signature]
         return new
+
+
+def build_metrics_first(model: Any) -> None:
+    """Make the next call of the model's train function build the compiled metrics before it traces the step.
+
+    Keras builds them inside the first trace on TensorFlow; a trace that creates variables is done again.
+    """
+    metrics, function = model._compile_metrics, model.train_function
+    if metrics is None or metrics.built or model.run_eagerly:
+        return
+
+    def first(iterator: Any) -> Any:
+        model.train_function = function
+        try:
+            model._symbolic_build(data_batch=iterator.element_spec)
+        except Exception:  # the data or the model is of a kind that Keras cannot build ahead: then it traces twice
+            _log.debug("metrics could not be built ahead", exc_info=True)
+        return function(iterator)
+
+    model.train_function = first
 
 
 def make_switch(kind: str, model: Any, cache_size: int = 16) -> Switch:
