@@ -32,7 +32,7 @@ class Rebuild:
     def __init__(self, model: Any) -> None:
         self._model = model
 
-    def to(self, signature: bytes) -> bool:  # noqa: ARG002 (part of the interface)
+    def to(self, signature: bytes) -> bool:
         self._model.make_train_function(force=True)
         return True
 

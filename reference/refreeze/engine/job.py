@@ -1,0 +1,264 @@
+"""The main job: fine-tune a model under a schedule, watch that frozen stays frozen, and report every segment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import refreeze
+from refreeze import plot, wire
+from refreeze.dialects import dialect, files
+from refreeze.engine import tree
+from refreeze.engine.executor import SegmentReport, execute
+from refreeze.engine.guard import FrozenGuard
+from refreeze.errors import InvalidSpec
+from refreeze.loading import load_object
+from refreeze.schedule import Segment, segments
+
+DEFAULT_OUT = "refreeze-out"
+
+
+def _default(name: str) -> Any:
+    """Return the embedded example's ``name``; it is imported late, for it alone needs scikit-learn."""
+    from refreeze.engine import digits
+
+    return getattr(digits, name)
+
+
+def _model(reference: str | None) -> Any:
+    if reference is None:
+        return _default("model")()
+    model = load_object("--model", reference)()
+    if not isinstance(model, keras.Model):
+        raise InvalidSpec("--model", model, "a function that returns a compiled Keras model")
+    return model
+
+
+def _data(reference: str | None, model: Any) -> tuple[Any, Any, Any]:
+    """Return x, y and the test pair or None; the numbers of examples and the shapes of the images are checked."""
+    found = _default("data")(first=5) if reference is None else load_object("--data", reference)()
+    allowed = "a function that returns (x, y) or ((x, y), (x_test, y_test)), arrays"
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise InvalidSpec("--data", found, allowed)
+    train, test = found if isinstance(found[0], tuple) else (found, None)
+    for pair in (train, test) if test is not None else (train,):
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(hasattr(array, "shape") for array in pair):
+            raise InvalidSpec("--data", found, allowed)
+        if len(pair[0]) != len(pair[1]):
+            raise InvalidSpec("--data", f"{len(pair[0])} inputs, {len(pair[1])} targets", "as many inputs as targets")
+        if tuple(pair[0].shape[1:]) != tuple(model.input_shape[1:]):
+            raise InvalidSpec("--data", tuple(pair[0].shape[1:]), f"of the model's input shape {model.input_shape[1:]}")
+    return *train, test
+
+
+def _folder(out: str | None) -> Path:
+    """Return the folder to write to, made; nothing that an earlier run wrote is ever overwritten."""
+    if out is None:
+        candidates = (Path(DEFAULT_OUT if number == 1 else f"{DEFAULT_OUT}-{number}") for number in range(1, 10_000))
+        folder = next(path for path in candidates if not path.exists())
+    else:
+        folder = Path(out)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InvalidSpec("--out", out, "a new or an empty folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSpec("--out", str(folder), f"a folder that can be made ({error.strerror})") from None
+    return folder
+
+
+class _Watch(keras.callbacks.Callback):
+    """Moves the progress bar, and keeps the history of every finished epoch, also of an interrupted run."""
+
+    def __init__(self, advance: Callable[[dict[str, float]], None]) -> None:
+        super().__init__()
+        self.epochs: list[dict[str, float]] = []
+        self._advance = advance
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.epochs.append({key: float(value) for key, value in (logs or {}).items()})
+        self._advance(self.epochs[-1])
+
+
+@contextlib.contextmanager
+def _progress(
+    console: Console, total: int
+) -> Iterator[tuple[Callable[[Segment], None], Callable[[dict[str, float]], None]]]:
+    """Yield what to call when a segment begins, and when an epoch ends."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, TextColumn("{task.fields[state]}"), console=console) as bar:
+        task = bar.add_task("training", total=total, state="")
+
+        def begins(segment: Segment) -> None:
+            bar.update(task, description=f"epochs {segment.start}-{segment.stop - 1}, {len(segment.frozen)} frozen")
+
+        def ended(logs: dict[str, float]) -> None:
+            bar.update(task, advance=1, state="  ".join(f"{key} {value:.3f}" for key, value in sorted(logs.items())))
+
+        yield begins, ended
+
+
+def _table(reports: list[SegmentReport]) -> Table:
+    table = Table(
+        title="Segments", caption="loss and accuracy at the end of the segment; step: traced anew or put back"
+    )
+    for heading in (
+        "epochs",
+        "frozen",
+        "frozen parameters",
+        "trainable",
+        "rate set",
+        "loss",
+        "accuracy",
+        "test",
+        "switch",
+        "step",
+    ):
+        table.add_column(heading, justify="left" if heading == "step" else "right")
+    for report in reports:
+        last = {key: values[-1] for key, values in report.history.items() if values}
+        shown = [f"{last[key]:.4f}" if key in last else "" for key in ("loss", "accuracy", "val_accuracy")]
+        segment = report.segment
+        table.add_row(
+            f"{segment.start}-{segment.start + report.epochs - 1}",
+            str(len(segment.frozen)),
+            f"{report.frozen_parameters:,}",
+            f"{report.trainable_parameters:,}",
+            "" if segment.learning_rate is None else f"{segment.learning_rate:g}",
+            *shown,
+            f"{report.switch_seconds * 1e3:.1f} ms",
+            "new" if report.new_step else "revisit",
+        )
+    return table
+
+
+def _json(value: Any) -> str:
+    # NaN is no JSON: a metric that is absent in an epoch is null there.
+    def clean(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: clean(inner) for key, inner in item.items()}
+        if isinstance(item, list):
+            return [clean(inner) for inner in item]
+        return None if isinstance(item, float) and not np.isfinite(item) else item
+
+    return json.dumps(clean(value), indent=1) + "\n"
+
+
+def run(
+    *,
+    spec: str | None = None,
+    epochs: int | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    switch: str = "cached",
+    cache_size: int = 16,
+    seed: int = 0,
+    out: str | None = None,
+    quiet: bool = False,
+) -> int:
+    """Run the main job and return the exit code: 0, or 130 after Ctrl-C.
+
+    Without arguments: a small convolutional network, pretrained on the digits 0-4, is fine-tuned on 5-9, gradually,
+    then in round robin. ``spec`` is a configuration file of any dialect; ``model`` and ``data`` are ``module:function``.
+    Writes ``timeline.png``, ``history.json`` and ``report.json`` into ``out``, by default a new ``refreeze-out``.
+    Raises ``ScheduleError`` for what is wrong with the input, before anything is trained or written.
+    """
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise InvalidSpec("--seed", seed, "an integer in [0, 2**32)")
+    language, config = (dialect("vl3d"), _default("SCHEDULE")) if spec is None else files.read(spec)
+    config = language.parse(config)
+    total = _default("EPOCHS") if epochs is None else epochs
+    console = Console(quiet=quiet)
+    keras.utils.set_random_seed(seed)
+    network = _model(model)
+    x, y, test = _data(data, network)
+    names = tree.layer_names(network) if language.names == "layers" else tree.variable_names(network)
+    policy = language.policy(config, names, total=total)
+    schedule = segments(policy, total)
+    folder = _folder(out)
+    if model is None:
+        console.print("Pretraining the embedded network on the digits 0-4 …")
+        _default("pretrain")(network)
+    console.print(plot.text(schedule, names, console.width))
+
+    reports: list[SegmentReport] = []
+    guard = FrozenGuard()
+    begun = time.perf_counter()
+    interrupted = False
+    with _progress(console, total) as (begins, ended):
+        watch = _Watch(ended)
+
+        def fit(length: int) -> Any:
+            return network.fit(
+                x, y, epochs=length, batch_size=32, validation_data=test, verbose=0, callbacks=[guard, watch]
+            )
+
+        try:
+            execute(
+                network, policy, total, fit, switch=switch, cache_size=cache_size, on_segment=begins, reports=reports
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+    seconds = time.perf_counter() - begun
+
+    keys = dict.fromkeys(key for logs in watch.epochs for key in logs)
+    history = {key: [logs.get(key, float("nan")) for logs in watch.epochs] for key in keys}
+    report = {
+        "refreeze": refreeze.__version__,
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+        "python": platform.python_version(),
+        "dialect": language.name,
+        "config": config,
+        "seed": seed,
+        "switch": switch,
+        "total": total,
+        "epochs_trained": len(watch.epochs),
+        "interrupted": interrupted,
+        "training_seconds": seconds,
+        "frozen_weights_compared": guard.checks,
+        "schedule": wire.to_json(schedule),
+        "segments": [
+            {
+                "start": item.segment.start,
+                "stop": item.segment.stop,
+                "epochs": item.epochs,
+                "frozen_parameters": item.frozen_parameters,
+                "trainable_parameters": item.trainable_parameters,
+                "switch_seconds": item.switch_seconds,
+                "new_step": item.new_step,
+                "last": {key: values[-1] for key, values in item.history.items() if values},
+            }
+            for item in reports
+        ],
+    }
+    (folder / "history.json").write_text(_json(history), encoding="utf-8")
+    (folder / "report.json").write_text(_json(report), encoding="utf-8")
+    plot.save(
+        plot.draw(schedule, names, unit=language.unit, title=f"{language.name}, {total} epochs"),
+        folder / "timeline.png",
+    )
+
+    console.print(_table(reports))
+    console.print(f"{guard.checks:,} comparisons of frozen weights, after every epoch: all bitwise equal.")
+    if interrupted:
+        console.print(f"Interrupted after {len(watch.epochs)} of {total} epochs.")
+    console.print(f"Wrote timeline.png, history.json and report.json to {folder}/")
+    return 130 if interrupted else 0
