@@ -176,7 +176,7 @@ def run(
     """Run the main job and return the exit code: 0, or 130 after Ctrl-C.
 
     Without arguments: a small convolutional network, pretrained on the digits 0-4, is fine-tuned on 5-9, gradually,
-    then in round robin. ``spec`` is a configuration file of any dialect; ``model`` and ``data`` are ``module:function``.
+    then in round robin. ``spec`` is a configuration file of any dialect; ``model`` and ``data``: ``module:function``.
     Writes ``timeline.png``, ``history.json`` and ``report.json`` into ``out``, by default a new ``refreeze-out``.
     Raises ``ScheduleError`` for what is wrong with the input, before anything is trained or written.
     """

@@ -21,8 +21,8 @@ def check(model: Any, state: str, sets_rate: bool) -> None:
     """Raise unless the model is compiled with an optimizer that can go through a schedule exactly; change nothing.
 
     ``Unsupported`` for a model that is not compiled, for ``use_ema`` (EXE-12: Keras then writes the averages into the
-    wrong variables), for a ``LearningRateSchedule`` if the schedule sets rates (EXE-5), and for an optimizer that was
-    built without some of the variables. ``InvalidSpec`` for an unknown ``state``.
+    wrong variables), for a ``LearningRateSchedule`` if the schedule sets rates (EXE-5).
+    ``InvalidSpec`` for an unknown ``state``.
     """
     if state not in get_args(OptimizerState):
         raise InvalidSpec("optimizer_state", state, f"one of {', '.join(map(repr, get_args(OptimizerState)))}")
@@ -40,20 +40,34 @@ def check(model: Any, state: str, sets_rate: bool) -> None:
             f"the schedule sets learning rates, but optimizer {inner.name!r} computes its own, with "
             f"{type(inner._learning_rate).__name__}; give it a number, or take the rates out of the schedule"
         )
-    if optimizer.built:
-        known = {id(variable) for variable in inner._trainable_variables}
-        if unknown := [v.path for v in trainable_by_birth(model) if id(v) not in known]:
-            raise Unsupported(
-                f"optimizer {inner.name!r} was built while {', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''} "
-                "could not be trained, so it has no state for them; compile the model with a new optimizer"
-            )
 
 
 def prebuild(model: Any) -> None:
-    """Build the optimizer over every variable that can be trained, so that no switch makes or loses a slot (EXE-4)."""
-    if not model.optimizer.built:
-        with model.distribute_strategy.scope():
-            model.optimizer.build(trainable_by_birth(model))
+    """Build the optimizer over every variable that can be trained, so that no switch makes or loses a slot (EXE-4).
+
+    One that Keras has built already, over what was trainable then, is built again; the slots that it has keep their
+    values, and so do ``iterations`` and the learning rate. Train functions traced before are no longer valid then.
+    """
+    optimizer, variables = model.optimizer, trainable_by_birth(model)
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if optimizer.built and {id(variable) for variable in variables} <= set(map(id, inner._trainable_variables)):
+        return
+    with model.distribute_strategy.scope():
+        if optimizer.built:
+            old = {variable.path: variable for variable in inner.variables}
+            if len(old) != len(inner.variables):
+                raise Unsupported(
+                    f"optimizer {inner.name!r} has several slots of one name; compile with a new optimizer"
+                )
+            inner._variables[:] = [v for v in inner.variables if v is inner._iterations or v is inner._learning_rate]
+            inner.built = False
+            inner.build(variables)
+            for variable in inner.variables:
+                if variable.path in old and old[variable.path] is not variable:
+                    variable.assign(old[variable.path])
+            model.make_train_function(force=True)
+        else:
+            optimizer.build(variables)
 
 
 def reset(optimizer: Any, only: set[int] | None = None) -> None:
