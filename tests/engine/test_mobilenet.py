@@ -22,7 +22,7 @@ def test_first_visit_traces_once_and_a_revisit_not_at_all() -> None:
     half = {"type": "round_robin", "window_size": 53, "iterative_span": 1}
     spec = vl3d.DIALECT.parse([{"layers": "all", "training_interval": [0, 6], "strategy": half}])
     policy = vl3d.policy(spec, names)
-    run = [segment for segment in segments(policy, 6)]
+    run = segments(policy, 6)
     controller = Controller(model, policy.names, run)
     traces, built = count_traces(model), [0]
     make = model.make_train_function
