@@ -1,0 +1,137 @@
+"""Hypothesis strategies: policies as expressions, per-tick states, vl3d runs. Valid by construction, simplest first.
+
+An expression is a nested tuple, ``("during", ("always", ("a",)), 2, 4)``: it prints as what it is, ``policy_of`` makes
+a policy of it, and ``per_tick.says`` says independently what it means.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import refreeze
+from hypothesis import strategies as st
+from per_tick import Says, vl3d_layers
+from refreeze import Policy, Segment
+
+NAMES = ("a", "b", "c", "d")
+LAYERS = ("stem", "body/conv1", "body/conv2", "neck", "body/deep/conv3", "head")
+TOTALS = st.integers(0, 24)
+WORDS = st.integers(0, 3) | st.integers(0, 2**64 - 1)
+# Mostly one rate, so that most drawn schedules have no conflict (SCH-6), but some have.
+RATES = st.sampled_from((0.1, 0.1, 0.1, 0.1, 0.5))
+
+
+def names(min_size: int = 0) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(st.sampled_from(NAMES), unique=True, min_size=min_size).map(tuple)
+
+
+@st.composite
+def windows(draw: st.DrawFn, kind: str) -> tuple[Any, ...]:
+    layers = draw(names(min_size=1))
+    window, span = draw(st.integers(1, len(layers))), draw(st.integers(1, 5))
+    return kind, layers, window, span, *((draw(WORDS), draw(WORDS)) if kind == "random_windows" else ())
+
+
+def leaves(rates: st.SearchStrategy[float] = RATES) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.one_of(
+        st.tuples(st.just("always"), names()),
+        st.tuples(st.just("never"), names()),
+        st.tuples(st.just("rate"), rates, st.none() | st.integers(1, 6)),
+        windows("round_robin"),
+        windows("random_windows"),
+        st.tuples(st.just("inference_mode"), names()),
+    )
+
+
+@st.composite
+def _compounds(draw: st.DrawFn, parts: st.SearchStrategy[tuple[Any, ...]]) -> tuple[Any, ...]:
+    kind = draw(st.sampled_from(("union", "override", "during", "shift", "stages", "invert", "in_steps")))
+    if kind in ("union", "override"):
+        return kind, *draw(st.lists(parts, max_size=3))
+    if kind == "stages":
+        starts = sorted(draw(st.sets(st.integers(0, 12), max_size=3)))
+        return kind, *((start, draw(parts)) for start in starts)
+    part = draw(parts)
+    if kind == "during":
+        start = draw(st.integers(0, 8))
+        return kind, part, start, draw(st.none() | st.integers(start + 1, start + 12))
+    argument = {"shift": st.integers(0, 8), "invert": names(), "in_steps": st.integers(1, 4)}[kind]
+    return kind, part, draw(argument)
+
+
+def expressions(rates: st.SearchStrategy[float] = RATES) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Return policies as expressions; with ``rates=st.just(r)`` no tick has two rates."""
+    return st.recursive(leaves(rates), _compounds, max_leaves=6)
+
+
+def policy_of(expression: tuple[Any, ...]) -> Policy:
+    match expression:
+        case ("union" | "override" as kind, *parts):
+            return getattr(refreeze, kind)(*map(policy_of, parts))
+        case ("stages", *parts):
+            return refreeze.stages(*((start, policy_of(part)) for start, part in parts))
+        case ("during" | "shift" | "invert" | "in_steps" as kind, part, *arguments):
+            return getattr(refreeze, kind)(policy_of(part), *arguments)
+        case (kind, *arguments):
+            return getattr(refreeze, kind)(*arguments)
+    raise AssertionError(f"no policy for {expression!r}")
+
+
+def states() -> st.SearchStrategy[Says]:
+    """Return what is said about one tick, without a conflict."""
+    few = st.frozensets(st.sampled_from(NAMES[:2]))
+    return st.builds(Says, frozen=few, rates=st.just(frozenset()) | st.just(frozenset({0.1})), bn_frozen=few)
+
+
+def runs(max_size: int = 10) -> st.SearchStrategy[list[Says]]:
+    """Return a run, tick by tick; neighbouring ticks are often alike."""
+    stretches = st.lists(st.tuples(states(), st.integers(1, 4)), max_size=max_size)
+    return stretches.map(
+        lambda parts: [
+            state._replace(rates=frozenset()) if place else state for state, n in parts for place in range(n)
+        ][:max_size]
+    )
+
+
+@st.composite
+def encodings(draw: st.DrawFn, run: list[Says]) -> list[Segment]:
+    """Return any one of the encodings of ``run``: split where it must be, and anywhere else."""
+    found: list[Segment] = []
+    for tick, now in enumerate(run):
+        rate = min(now.rates, default=None)
+        new = Segment(tick, tick + 1, now.frozen, rate, now.bn_frozen)
+        must = not found or rate is not None or (found[-1].frozen, found[-1].bn_frozen) != (now.frozen, now.bn_frozen)
+        if must or draw(st.booleans()):
+            found.append(new)
+        else:
+            last = found.pop()
+            found.append(Segment(last.start, tick + 1, last.frozen, last.learning_rate, last.bn_frozen))
+    return found
+
+
+@st.composite
+def vl3d_specs(draw: st.DrawFn, declared: tuple[str, ...], rates: st.SearchStrategy[float] = RATES) -> dict[str, Any]:
+    some = st.lists(st.sampled_from(declared), unique=True, min_size=1)
+    containers = [["body"], ["body/deep", "body/conv1"]] if "body/deep/conv3" in declared else []
+    layers = draw(st.one_of(some, st.sampled_from(["all", "all_reverse", *containers])))
+    start = draw(st.integers(0, 8))
+    spec = {"layers": layers, "training_interval": [start, draw(st.integers(start + 1, start + 16))]}
+    if draw(st.booleans()):
+        spec["strategy"] = draw(st.none() | _strategies(len(vl3d_layers(layers, declared))))
+    if draw(st.booleans()):
+        spec["initial_learning_rate"] = draw(st.none() | rates)
+    return spec
+
+
+@st.composite
+def _strategies(draw: st.DrawFn, n: int) -> dict[str, Any]:
+    kind = draw(st.sampled_from(("round_robin", "random")))
+    found = {"type": kind, "window_size": draw(st.integers(1, n)), "iterative_span": draw(st.integers(1, 5))}
+    return found | ({"seed": draw(WORDS)} if kind == "random" and draw(st.booleans()) else {})
+
+
+@st.composite
+def vl3d_runs(draw: st.DrawFn, rates: st.SearchStrategy[float] = RATES) -> tuple[list[dict[str, Any]], list[str], int]:
+    """Return a configuration, the declared layers, and the epochs."""
+    declared = LAYERS[: draw(st.integers(1, len(LAYERS)))]
+    return draw(st.lists(vl3d_specs(declared, rates), max_size=3)), list(declared), draw(TOTALS)
