@@ -8,6 +8,7 @@ No policy has a counter or any other state: every tick may be asked at any time,
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -97,9 +98,13 @@ def inference_mode(names: Iterable[str]) -> Policy:
 def rate(learning_rate: float, every: int | None = None) -> Policy:
     """Return the policy that sets a learning rate at tick 0 and, with ``every``, at each multiple; it freezes nothing.
 
+    Raises ``InvalidSpec`` unless the rate is finite and > 0, and ``every`` an integer >= 1 or None.
+
     >>> [rate(0.1, every=2).learning_rate_at(tick) for tick in range(4)]
     [0.1, None, 0.1, None]
     """
+    if type(learning_rate) not in (int, float) or not 0 < learning_rate < math.inf:
+        raise InvalidSpec("learning_rate", learning_rate, "a finite number > 0")
     span = None if every is None else check_int("every", every, 1)
     setting = State(learning_rate=learning_rate)
     return Policy(
@@ -147,6 +152,14 @@ def override(*policies: Policy) -> Policy:
     return _together(policies, later_wins=True)
 
 
+def on_another_clock(policy: Policy, its_tick: int, tick: int) -> State:
+    """Return ``policy.at(its_tick)``, which is what happens at ``tick``: there a conflict is reported (SCH-6)."""
+    try:
+        return policy.at(its_tick)
+    except Conflict as conflict:
+        raise Conflict(tick, conflict.rates) from None
+
+
 def shift(policy: Policy, by: int) -> Policy:
     """Return ``policy`` started ``by >= 0`` ticks later: it says nothing in [0, by), then begins with its tick 0.
 
@@ -156,7 +169,7 @@ def shift(policy: Policy, by: int) -> Policy:
     check_int("by", by)
     return Policy(
         policy.names,
-        lambda tick: policy.at(tick - by) if tick >= by else SILENT,
+        lambda tick: on_another_clock(policy, tick - by, tick) if tick >= by else SILENT,
         lambda total: (by, *(by + tick for tick in policy.boundaries(max(0, total - by)))),
     )
 
@@ -181,7 +194,7 @@ def stages(*parts: tuple[int, Policy]) -> Policy:
 
     def boundaries(total: int) -> Iterable[int]:
         yield from starts
-        for (start, policy), stop in zip(parts, [*starts[1:], total], strict=True):
+        for (start, policy), stop in zip(parts, [*starts[1:], total], strict=bool(parts)):
             yield from (tick for tick in policy.boundaries(min(stop, total)) if tick > start)
 
     return Policy(NOTHING.union(*(policy.names for _, policy in parts)), at, boundaries)

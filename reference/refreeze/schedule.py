@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from refreeze.errors import InvalidSpec, ScheduleMismatch
-from refreeze.policy import NOTHING, SILENT, Policy, State, check_int
+from refreeze.policy import NOTHING, SILENT, Policy, State, check_int, on_another_clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def segments(policy: Policy, total: int) -> tuple[Segment, ...]:
 def cut(segments: Sequence[Segment], start: int = 0, stop: int | None = None) -> tuple[Segment, ...]:
     """Return the segments of [start, stop): truncation (SCH-4), or what a resumed run has still to do (RES-1).
 
-    A segment cut at its front sets no learning rate: that happened at its start.
+    A segment cut at its front sets no learning rate: that happened at its start. An empty range has no segments; raises
+    ``InvalidSpec`` unless 0 <= start <= stop.
 
     >>> whole = [Segment(0, 4, frozenset(), 0.1), Segment(4, 9, frozenset("a"))]
     >>> [(s.start, s.stop, s.learning_rate) for s in cut(whole, 2, 6)]
@@ -88,13 +90,13 @@ def cut(segments: Sequence[Segment], start: int = 0, stop: int | None = None) ->
     """
     check_int("start", start)
     end = segments[-1].stop if segments else 0
-    end = end if stop is None else min(end, check_int("stop", stop))
+    end = end if stop is None else min(end, check_int("stop", stop, start))
     return tuple(
         replace(s, start=start, stop=min(s.stop, end), learning_rate=None)
         if s.start < start
         else replace(s, stop=min(s.stop, end))
         for s in segments
-        if s.start < end and s.stop > start
+        if max(s.start, start) < min(s.stop, end)
     )
 
 
@@ -151,8 +153,9 @@ def replay(operations: Sequence[Operation], total: int, initial: State = SILENT)
     ``replay(operations(s), total) == s`` for canonical ``s``. Raises ``InvalidSpec`` unless the ticks increase strictly
     in [0, total).
     """
-    ticks = [operation.tick for operation in operations]
-    if ticks != sorted(set(ticks)) or (ticks and not 0 <= ticks[0] <= ticks[-1] < check_int("total", total)):
+    check_int("total", total)
+    ticks = [check_int(f"operations[{index}].tick", operation.tick) for index, operation in enumerate(operations)]
+    if ticks != sorted(set(ticks)) or (ticks and ticks[-1] >= total):
         raise InvalidSpec("ticks", ticks, f"strictly increasing in [0, {total})")
     found = [Segment(0, ticks[0] if ticks else total, initial.frozen, None, initial.bn_frozen)]
     state = initial
@@ -163,13 +166,24 @@ def replay(operations: Sequence[Operation], total: int, initial: State = SILENT)
 
 
 def check_same_past(recorded: Sequence[Segment], given: Sequence[Segment], stop: int) -> None:
-    """Raise ``ScheduleMismatch``, with the first differing tick, unless both schedules agree in [0, stop) (RES-3)."""
+    """Raise ``ScheduleMismatch``, with the first differing tick, unless both schedules agree in [0, stop) (RES-3).
+
+    The error says what each does at that tick, None where it has ended before.
+    """
     pasts = [canonical(cut(run, 0, stop)) for run in (recorded, given)]
-    # Between two neighbouring starts or stops both runs are constant, so looking at those ticks is enough.
-    for tick in sorted({tick for past in pasts for s in past for tick in (s.start, s.stop) if tick < stop}):
-        was, now = ([(sorted(s.frozen), s.learning_rate, s.bn_frozen) for s in cut(p, tick, tick + 1)] for p in pasts)
-        if was != now:
-            raise ScheduleMismatch(tick, was, now)
+    # Up to the first pair of unequal segments all is equal, and between their starts and stops both are constant.
+    odd = next((index for index, (was, now) in enumerate(zip_longest(*pasts)) if was != now), None)
+    if odd is not None:
+        pasts = [past[odd : odd + 2] for past in pasts]
+        ticks = sorted({tick for past in pasts for s in past for tick in (s.start, s.stop)})
+        tick = next(tick for tick in ticks if _said(pasts[0], tick) != _said(pasts[1], tick))
+        raise ScheduleMismatch(tick, *(_said(past, tick) for past in pasts))
+
+
+def _said(segments: Sequence[Segment], tick: int) -> dict[str, object] | None:
+    for s in cut(segments, tick, tick + 1):
+        return {"frozen": sorted(s.frozen), "learning_rate": s.learning_rate, "bn_frozen": sorted(s.bn_frozen)}
+    return None
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -191,7 +205,7 @@ def in_steps(policy: Policy, steps_per_epoch: int) -> Policy:
     per = check_int("steps_per_epoch", steps_per_epoch, 1)
 
     def at(step: int) -> State:
-        state = policy.at(step // per)
+        state = on_another_clock(policy, step // per, step - step % per)
         return replace(state, learning_rate=None) if step % per else state
 
     return Policy(policy.names, at, lambda total: (epoch * per for epoch in policy.boundaries(-(-total // per))))
