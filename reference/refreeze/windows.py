@@ -18,10 +18,25 @@ _WORDS = 2**64
 def round_robin_window(n: int, window: int, k: int) -> tuple[int, ...]:
     """Return the positions that are frozen in span ``k``: ``(k * window + j) mod n`` for j in [0, window) (RR-1).
 
+    Raises ``InvalidSpec`` unless 1 <= window <= n and k >= 0.
+
     >>> [round_robin_window(5, 2, k) for k in range(3)]
     [(0, 1), (2, 3), (4, 0)]
     """
+    _check_window(window, n)
+    check_int("k", k)
     return tuple((k * window + j) % n for j in range(window))
+
+
+def _check_window(window: int, n: int) -> None:
+    if check_int("window", window, 1) > check_int("n", n, 1):
+        raise InvalidSpec("window", window, f"in 1..{n}")
+
+
+def _check_words(**values: int) -> None:
+    for where, value in values.items():
+        if check_int(where, value) >= _WORDS:
+            raise InvalidSpec(where, value, "an integer in [0, 2**64)")
 
 
 def _words(seed: int, stream: int, k: int) -> Iterator[int]:
@@ -39,12 +54,14 @@ def random_window(n: int, window: int, k: int, seed: int, stream: int) -> tuple[
     """Return the ``window`` of ``n`` positions drawn for span ``k``, in the order of the draw (RND-1, RND-2).
 
     A partial Fisher-Yates shuffle of 0..n-1: for j in [0, window) places j and j + u(n - j) change, where u(m) is the
-    next word r mod m, after rejecting words r >= 2^64 - (2^64 mod m). Needs 1 <= window <= n, and ``seed``, ``stream``
-    and ``k`` in [0, 2^64).
+    next word r mod m, after rejecting words r >= 2^64 - (2^64 mod m). Raises ``InvalidSpec`` unless 1 <= window <= n
+    and ``k``, ``seed`` and ``stream`` are integers in [0, 2^64).
 
     >>> random_window(n=10, window=4, k=5, seed=7, stream=2)
     (5, 1, 0, 9)
     """
+    _check_window(window, n)
+    _check_words(k=k, seed=seed, stream=stream)
     words = _words(seed, stream, k)
     places = list(range(n))
     for j in range(window):
@@ -59,8 +76,7 @@ def _moving(layers: Sequence[str], window: int, span: int, positions: Callable[[
     layers = tuple(layers)
     if not layers or len(set(layers)) != len(layers):
         raise InvalidSpec("layers", layers, "one or more names, each once")
-    if check_int("window", window, 1) > len(layers):
-        raise InvalidSpec("window", window, f"in 1..{len(layers)}")
+    _check_window(window, len(layers))
     check_int("span", span, 1)
     names = frozenset(layers)
 
@@ -90,7 +106,5 @@ def random_windows(layers: Sequence[str], window: int, span: int, seed: int = 0,
     >>> sorted(random_windows(["a", "b", "c", "d", "e"], window=2, span=1).frozen_at(0))
     ['d', 'e']
     """
-    for where, value in (("seed", seed), ("stream", stream)):
-        if check_int(where, value) >= _WORDS:
-            raise InvalidSpec(where, value, "an integer in [0, 2**64)")
+    _check_words(seed=seed, stream=stream)
     return _moving(layers, window, span, lambda k: random_window(len(layers), window, k, seed, stream))
