@@ -40,13 +40,15 @@ def from_json(data: object) -> tuple[Segment, ...]:
     """Return the canonical segments that ``data`` says, in whatever encoding; inverse of ``to_json``.
 
     ``learning_rate`` and ``bn_frozen`` may be absent. Raises ``InvalidSpec`` for what is not a schedule: a wrong type,
-    an unknown key, a name given twice, a gap (SCH-1).
+    an unknown key, a name given twice, an infinite learning rate, a gap (SCH-1).
     """
     try:
         found = msgspec.convert(data, list[_Segment])
     except msgspec.ValidationError as error:
         raise InvalidSpec("segments", data, f"a list of segments ({error})") from None
     for index, item in enumerate(found):
+        if item.learning_rate == float("inf"):
+            raise InvalidSpec(f"segments[{index}].learning_rate", item.learning_rate, "finite")
         for names in (item.frozen, item.bn_frozen):
             if len(set(names)) != len(names):
                 raise InvalidSpec(f"segments[{index}]", names, "distinct names")
