@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
-from refreeze.policy import Policy, always, during, rate, shift, union
+from refreeze.policy import Policy, always, check_int, during, rate, shift, union
 from refreeze.schedule import Operation, operations, segments
 from refreeze.selectors import distinct, everything, in_reverse, under
 from refreeze.windows import random_windows, round_robin
@@ -59,23 +59,23 @@ class Spec(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 def resolve_layers(layers: Iterable[str] | str, spec_index: int, names: Sequence[str] | None = None) -> list[str]:
     """Return the layers that the ``layers`` entry of specification ``spec_index`` (from 0) means.
 
-    "all" is every one of ``names`` in declaration order, "all_reverse" the reverse (NAM-1). A list stands for itself;
-    if ``names`` are given, each entry must be one of them or a container of some (NAM-2, NAM-3).
+    "all" is every one of ``names`` in declaration order, "all_reverse" the reverse (NAM-1). A list or tuple stands for
+    itself; if ``names`` are given, each entry must be one of them or a container of some (NAM-2, NAM-3).
 
-    Raises ``NeedsModel``, ``UnknownName``, ``EmptySelection`` (no names at all), and ``InvalidSpec`` for a layer given
-    twice.
+    Raises ``NeedsModel``, ``UnknownName``, ``EmptySelection`` (no names at all), and ``InvalidSpec`` for anything else
+    and for a layer given twice.
 
     >>> resolve_layers("all_reverse", 0, ["a", "b"])
     ['b', 'a']
     """
     where = f"freeze_training[{spec_index}].layers"
-    if isinstance(layers, str):
-        if layers not in ("all", "all_reverse"):
-            raise InvalidSpec(where, layers, "a list of layers, 'all' or 'all_reverse'")
+    if isinstance(layers, str) and layers in ("all", "all_reverse"):
         if names is None:
             raise NeedsModel(where, layers)
         every = everything(where)
         return list((in_reverse(every) if layers == "all_reverse" else every)(names))
+    if not isinstance(layers, list | tuple) or not all(isinstance(layer, str) for layer in layers):
+        raise InvalidSpec(where, layers, "a list of layers, 'all' or 'all_reverse'")
     layers = distinct(layers, where)
     if not layers:
         raise EmptySelection(where, [])
@@ -165,7 +165,8 @@ def compute_schedule(
 def _handle(kind: str, layers: Sequence[str], interval: Sequence[int], strategy: Any, spec_index: int) -> Operations:
     if not isinstance(strategy, dict) or strategy.get("type", kind) != kind:
         raise InvalidSpec("strategy", strategy, f"an object of the type {kind!r}")
-    raw = {"layers": list(layers), "training_interval": list(interval), "strategy": {**strategy, "type": kind}}
+    check_int("spec_index", spec_index)
+    raw = {"layers": layers, "training_interval": interval, "strategy": {**strategy, "type": kind}}
     (spec,) = DIALECT.parse([raw])
     found = segments(_spec_policy(spec, spec_index, None), spec.training_interval[1] + 1)
     return _declared(operations(found), spec.layers)[:2]
