@@ -1,0 +1,128 @@
+"""What an import costs, and that imports point downwards only."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import refreeze
+
+SOURCE = Path(refreeze.__file__).parent
+# Lowest first. A module may import those of lower rows; those of one row do not know each other, a package its own.
+LAYERS = (
+    {"errors"},
+    {"policy", "rates", "loading"},
+    {"schedule"},
+    {"windows", "selectors"},
+    {""},  # the package itself: `from refreeze import …`
+    {"wire", "plot"},
+    {"dialects"},
+    {"engine"},
+    {"conformance"},
+    {"cli"},
+)
+LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
+# What a module of the core needs to be installed; (name, lazily) if it is imported only when it is needed.
+OTHERS = {
+    "errors": set(),
+    "policy": set(),
+    "rates": set(),
+    "loading": set(),
+    "schedule": set(),
+    "selectors": set(),
+    "windows": {("numpy", True)},
+    "wire": {("msgspec", False)},
+    "dialects": {("msgspec", False), ("yaml", False)},
+}
+
+
+def imports(tree: ast.AST, lazily: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield the full name of all that a module imports, and whether inside a function."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((name.name, lazily) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield from ((f"{node.module}.{name.name}", lazily) for name in node.names)
+        yield from imports(node, lazily or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+
+def violations(module: str, source: str) -> list[str]:
+    """Return what a module, such as ``dialects.vl3d``, imports and may not."""
+    own = module.partition(".")[0]
+    found = [] if own in LEVEL else [f"{module} has no layer"]
+    for name, lazily in imports(ast.parse(source)):
+        package, _, rest = name.partition(".")
+        if package != "refreeze":
+            allowed = package in sys.stdlib_module_names or own not in OTHERS or (package, lazily) in OTHERS[own]
+        else:
+            target = rest.partition(".")[0]
+            target = target if target in LEVEL else ""
+            allowed = target == own != "" or LEVEL[target] < LEVEL.get(own, len(LAYERS))
+        found += [] if allowed else [f"{module} imports {name}"]
+    return found
+
+
+def modules() -> dict[str, str]:
+    paths = {path.relative_to(SOURCE).with_suffix("").parts: path for path in SOURCE.rglob("*.py")}
+    return {
+        ".".join(parts[:-1] if parts[-1] == "__init__" else parts): path.read_text(encoding="utf-8")
+        for parts, path in paths.items()
+    }
+
+
+def test_imports_point_downwards_only():
+    found = modules()
+    assert found.keys() >= {"", "errors", "policy", "schedule", "windows", "selectors", "wire", "dialects.vl3d"}
+    assert [bad for module, source in found.items() for bad in violations(module, source)] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "found"),
+    [
+        ("errors", "import refreeze.policy", ["errors imports refreeze.policy"]),
+        ("policy", "from refreeze.schedule import cut", ["policy imports refreeze.schedule.cut"]),
+        ("policy", "from refreeze.errors import Conflict", []),
+        ("policy", "from refreeze import always", ["policy imports refreeze.always"]),
+        ("wire", "from refreeze import always", []),
+        ("windows", "from refreeze.selectors import glob", ["windows imports refreeze.selectors.glob"]),
+        ("windows", "import numpy", ["windows imports numpy"]),
+        ("windows", "def f():\n    import numpy as np", []),
+        ("schedule", "def f():\n    import numpy.random", ["schedule imports numpy.random"]),
+        ("wire", "import msgspec, yaml", ["wire imports yaml"]),
+        ("dialects.vl3d", "from refreeze.dialects import Dialect\nfrom refreeze.engine import run",
+         ["dialects.vl3d imports refreeze.engine.run"]),
+        ("engine.run", "import keras\nfrom refreeze import conformance", ["engine.run imports refreeze.conformance"]),
+        ("", "from refreeze.policy import always\nfrom refreeze.wire import to_json",
+         [" imports refreeze.wire.to_json"]),
+        ("cellar", "import json", ["cellar has no layer"]),
+    ],
+)  # fmt: skip
+def test_an_import_that_points_upwards_is_found(module, source, found):
+    assert violations(module, source) == found
+
+
+PROGRAM = """
+import sys, time
+began = time.perf_counter()
+import refreeze
+seconds = time.perf_counter() - began
+import json
+print(json.dumps([seconds, sorted({name.partition(".")[0] for name in sys.modules})]))
+"""
+HEAVY = {"tensorflow", "keras", "torch", "jax", "hypothesis", "pytest", "matplotlib", "sklearn", "typer", "rich"}
+
+
+def test_importing_the_package_is_quick_and_loads_nothing_heavy():
+    """The best of five, in fresh processes: a busy machine makes it slower, never quicker."""
+    answers = [
+        json.loads(subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout)
+        for _ in range(5)
+    ]
+    assert min(seconds for seconds, _ in answers) < 0.3
+    loaded = set(answers[0][1])
+    assert "refreeze" in loaded
+    assert not loaded & HEAVY
