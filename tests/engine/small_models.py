@@ -81,20 +81,19 @@ def fit(model: keras.Model, **options: Any) -> Any:
     )
 
 
+def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
+    """Return all weights by ``layer path/name``."""
+    return {f"{node.path}/{weight.name}": weight for node in nodes(model) for weight in node.layer.weights}
+
+
 def weights(model: keras.Model) -> dict[str, bytes]:
-    """Return the bits of all weights by ``layer path/name``."""
-    return {
-        f"{node.path}/{weight.name}": weight.numpy().tobytes() for node in nodes(model) for weight in node.layer.weights
-    }
+    """Return the bits of all weights."""
+    return {name: weight.numpy().tobytes() for name, weight in named_weights(model).items()}
 
 
 def slots(model: keras.Model) -> dict[str, bytes]:
     """Return the bits of all optimizer variables: slots by ``name of the weight:name``, the others by name."""
-    named = {
-        weight.path.replace("/", "_"): f"{node.path}/{weight.name}"
-        for node in nodes(model)
-        for weight in node.layer.weights
-    }
+    named = {weight.path.replace("/", "_"): name for name, weight in named_weights(model).items()}
     found = {}
     for variable in model.optimizer.variables:
         owner = max((path for path in named if variable.name.startswith(f"{path}_")), key=len, default=None)
