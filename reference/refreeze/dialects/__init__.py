@@ -17,8 +17,11 @@ import msgspec
 
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, check_int
+from refreeze.rates import Rates
 
-_BUILT_IN = ("vl3d",)
+BUILT_IN = (
+    "vl3d", "lighter", "kempner", "fastai", "composer", "freezeout", "gradual", "chain_thaw", "lisa", "lightning",
+)  # fmt: skip
 _GROUP = "refreeze.dialects"
 
 
@@ -43,13 +46,17 @@ class Dialect:
     config: Any
     """The type of a configuration: built of msgspec Structs, immutable."""
     root: str
-    """What a configuration is called in error messages, such as ``freeze_training``."""
+    """What a configuration is called in error messages, such as ``freeze_training``; "" if its keys say enough."""
     unit: Literal["epochs", "steps"]
     """What a tick is."""
     names: Literal["layers", "parameters"]
     """What a name stands for."""
     build: Callable[[Any, Sequence[str] | None, Run], Policy]
     """From a configuration, the declared names (None: not known) and the run, to the policy."""
+    rates: Callable[[Any, Sequence[str] | None, Run], Rates | None] | None = None
+    """The same to the learning rate of each name, for a dialect that has such; None if the configuration sets none."""
+    unwrap: Callable[[Any], Any] | None = None
+    """From another form in which users have their configurations, such as a whole file of the system, to this one."""
 
     def parse(self, raw: object) -> Any:
         """Return the checked configuration; ``raw`` is plain data, as from JSON, or a configuration already.
@@ -58,6 +65,8 @@ class Dialect:
         wrong type (a bool is no int), an empty list, a number out of range.
         """
         plain = msgspec.to_builtins(raw) if isinstance(raw, msgspec.Struct) or _holds_structs(raw) else raw
+        if self.unwrap is not None:
+            plain = self.unwrap(plain)
         try:
             return msgspec.convert(plain, self.config)
         except msgspec.ValidationError as error:
@@ -74,29 +83,66 @@ class Dialect:
         run = Run(total=check_int("total", total), steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1))
         return self.build(self.parse(raw), names, run)
 
+    def learning_rates(
+        self, raw: object, names: Sequence[str] | None = None, *, total: int, steps_per_epoch: int = 1
+    ) -> Rates | None:
+        """Return the learning rate of each name over time, None if the configuration sets none; as ``policy`` else."""
+        run = Run(total=check_int("total", total), steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1))
+        config = self.parse(raw)
+        return None if self.rates is None else self.rates(config, names, run)
+
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema (2020-12) of a configuration."""
         return msgspec.json.schema(self.config)
 
+    def file_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema (2020-12) of a configuration file, ``{"dialect": ..., "config": ...}``."""
+        config = self.json_schema()
+        definitions = config.pop("$defs", {})
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": f"A refreeze configuration in the dialect {self.name}",
+            "description": f"Source: {self.source}. Names are {self.names}, ticks are {self.unit}.",
+            "type": "object",
+            "properties": {"dialect": {"const": self.name}, "config": config},
+            "required": ["dialect", "config"],
+            "additionalProperties": False,
+            "$defs": definitions,
+        }
+
     def _explain(self, message: str, raw: Any) -> InvalidSpec:
-        problem, path, *_ = *re.split(r" - at (?:key in )?`\$", message), ""
-        tokens = [int(i) if i else key for key, i in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
+        problem, path, *_ = *re.split(r" - at (?:`key` in )?`\$", message), ""
+        tokens: list[int | str] = []
         value = raw
-        for token in tokens:
-            value = value[token]
+        for key, index in re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", path):
+            if index == "...":  # some entry of a mapping: the first one that is wrong by itself
+                key = next(name for name in value if self._fails(_replaced(raw, tokens, {name: value[name]}), message))
+                path = path.replace("[...]", f"[{key!r}]", 1)
+            tokens.append(int(index) if index.isdigit() else key)
+            value = value[tokens[-1]]
         if field := re.search(r"(missing required|unknown) field `(.+)`", problem):
             missing = field[1] != "unknown"
             allowed = f"an object with{'' if missing else 'out'} the key {field[2]!r}"
             if not missing:
-                allowed += f" (known are {', '.join(sorted(set(self._at(tokens, 'properties'))))})"
+                known = [keys for keys in self._at(tokens, "properties") if _has_tag(value, keys)]
+                allowed += f" (known are {', '.join(sorted({key for keys in known for key in keys}))})"
         elif problem.startswith("Invalid"):
-            allowed = "one of " + ", ".join(map(repr, self._at(tokens, "enum")))
+            allowed = "one of " + ", ".join(repr(value) for values in self._at(tokens, "enum") for value in values)
+        elif "`key` in" in message:
+            allowed = "an object whose keys are strings"
         else:
             allowed = problem.removeprefix("Expected ").partition(", got")[0].replace("`", "")
-        return InvalidSpec(self.root + path.rstrip("`"), value, allowed)
+        return InvalidSpec((self.root + path.rstrip("`")).lstrip(".") or "config", value, allowed)
 
-    def _at(self, path: Sequence[int | str], keyword: str) -> list[str]:
-        """Return all that the schema lists under ``keyword`` for the place ``path``."""
+    def _fails(self, raw: Any, message: str) -> bool:
+        try:
+            msgspec.convert(raw, self.config)
+        except msgspec.ValidationError as error:
+            return str(error) == message
+        return False
+
+    def _at(self, path: Sequence[int | str], keyword: str) -> list[Any]:
+        """Return all that the schema has under ``keyword`` for the place ``path``, of each alternative there."""
         schema = self.json_schema()
 
         def alternatives(node: Any) -> Iterator[dict[str, Any]]:
@@ -115,26 +161,70 @@ class Dialect:
                 for n in nodes
             ]  # fmt: skip
             nodes = [option for n in inner if isinstance(n, dict) for option in alternatives(n)]
-        return [item for n in nodes for item in n.get(keyword, [])]
+        return [n[keyword] for n in nodes if keyword in n]
 
 
 def _holds_structs(raw: object) -> bool:
     return isinstance(raw, list | tuple) and any(isinstance(item, msgspec.Struct) for item in raw)
 
 
-def dialects() -> dict[str, Dialect]:
-    """Return every dialect by name: the built-in ones in a fixed order, then those of installed entry points."""
-    found = {name: importlib.import_module(f"{__name__}.{name}").DIALECT for name in _BUILT_IN}
-    for entry in importlib.metadata.entry_points(group=_GROUP):
-        if entry.name in found:
-            raise InvalidSpec(f"entry point {entry.value}", entry.name, "a name that no other dialect has")
-        found[entry.name] = entry.load()
+def _has_tag(value: Any, properties: dict[str, Any]) -> bool:
+    """Return whether no key with few possible values, such as the tag of a tagged alternative, says otherwise."""
+    return all(value[key] in schema["enum"] for key, schema in properties.items() if key in value and "enum" in schema)
+
+
+def _replaced(raw: Any, path: Sequence[int | str], new: Any) -> Any:
+    """Return a copy of ``raw`` with ``new`` in the place ``path``."""
+    if not path:
+        return new
+    copy: Any = dict(raw) if isinstance(raw, dict) else list(raw)
+    copy[path[0]] = _replaced(raw[path[0]], path[1:], new)
+    return copy
+
+
+def _built_in(name: str) -> Dialect:
+    found: Dialect = importlib.import_module(f"{__name__}.{name}").DIALECT
     return found
 
 
+def _installed() -> dict[str, importlib.metadata.EntryPoint]:
+    found: dict[str, importlib.metadata.EntryPoint] = {}
+    for entry in importlib.metadata.entry_points(group=_GROUP):
+        if entry.name in (*BUILT_IN, *found):
+            raise InvalidSpec(f"entry point {entry.value}", entry.name, "a name that no other dialect has")
+        found[entry.name] = entry
+    return found
+
+
+def _load(entry: importlib.metadata.EntryPoint) -> Dialect:
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise InvalidSpec(f"entry point {entry.name}", entry.value, f"a Dialect to import ({error})") from error
+    if not isinstance(found, Dialect) or found.name != entry.name:
+        raise InvalidSpec(f"entry point {entry.name}", found, f"a Dialect with the name {entry.name!r}")
+    return found
+
+
+def dialects() -> dict[str, Dialect]:
+    """Return every dialect by name: the built-in ones in a fixed order, then those of installed entry points.
+
+    Raises ``InvalidSpec`` for an entry point that has a name already taken, cannot be imported, or is no ``Dialect``.
+    """
+    return {name: _built_in(name) for name in BUILT_IN} | {n: _load(entry) for n, entry in _installed().items()}
+
+
 def dialect(name: str) -> Dialect:
-    """Return the dialect called ``name``; raises ``InvalidSpec`` with the known ones if there is none."""
-    known = dialects()
-    if name not in known:
-        raise InvalidSpec("dialect", name, f"one of {', '.join(map(repr, known))}")
-    return known[name]
+    """Return the dialect called ``name``; raises ``InvalidSpec`` with the known ones if there is none.
+
+    Only that dialect is imported: a broken entry point does not hinder the others.
+
+    >>> dialect("lighter").unit
+    'steps'
+    """
+    if name in BUILT_IN:
+        return _built_in(name)
+    installed = _installed()
+    if name not in installed:
+        raise InvalidSpec("dialect", name, f"one of {', '.join(map(repr, (*BUILT_IN, *installed)))}")
+    return _load(installed[name])

@@ -20,10 +20,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    return _unique(
-        [(key, loader.construct_object(value, deep=True)) for key, (_, value) in zip(keys, node.value, strict=True)]
-    )
+    _check_unique([loader.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")])
+    return loader.construct_mapping(node, deep=True)  # what is merged in by << gives way to the node's own keys
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -32,10 +30,14 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    for number, (key, _) in enumerate(pairs):
-        if any(key == earlier for earlier, _ in pairs[:number]):
+def _check_unique(keys: list[Any]) -> None:
+    for number, key in enumerate(keys):
+        if key in keys[:number]:
             raise ValueError(f"the key {key!r} is given twice in one object")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _check_unique([key for key, _ in pairs])
     return dict(pairs)
 
 
@@ -58,7 +60,7 @@ def read(path: str | Path) -> tuple[Dialect, Any]:
     if parser is None:
         raise InvalidSpec("file", str(path), f"named {', '.join(_PARSERS)}")
     try:
-        data = parser(path.read_text(encoding="utf-8"))
+        data = parser(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InvalidSpec("file", str(path), f"a file that can be read ({error.strerror})") from None
     except (ValueError, yaml.YAMLError, RecursionError) as error:

@@ -1,0 +1,75 @@
+"""Chain-thaw: the new layers first, then each other layer alone from first to last, then all together.
+
+Source: Felbo et al.: DeepMoji (arXiv 1708.00524), section 3.3, and its code (deepmoji/finetuning.py). There a stage
+ends when the validation loss no longer falls; a schedule is known in advance, so here each stage has its epochs. The
+code makes a new optimizer for each stage; here that is the engine's ``optimizer_state`` (EXE-4).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from refreeze.dialects import Dialect
+from refreeze.dialects.common import Count, Layers, Names, Rate, chosen, finite
+from refreeze.errors import InvalidSpec, UnknownName
+from refreeze.policy import Policy, always, never, rate, shift, stages, union
+
+
+class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The stages of a chain-thaw."""
+
+    epochs: Count | Annotated[tuple[Count, ...], Meta(min_length=1)]
+    """The epochs of each stage but the last, which goes on to the end: one number for all, or one for each."""
+    new: Names | None = None
+    """The layers that train in the first stage; None: the last layer."""
+    layers: Layers = "all"
+    """The layers, input first."""
+    initial_learning_rate: Rate | None = None
+    """Set at the start of the first stage (DeepMoji: 0.001); finite."""
+    learning_rate: Rate | None = None
+    """Set at the start of every other stage (DeepMoji: 0.0001); finite."""
+
+
+def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+    """Return the policy, in epochs.
+
+    With E the epochs of a stage, one number for all: in [0, E) only ``new`` trains; in [k E, (k + 1) E), k = 1, 2, …,
+    only the k-th of the other layers; then all train. Otherwise the stages follow each other with their own lengths.
+
+    Raises ``InvalidSpec`` unless ``epochs`` has one entry per stage but the last, ``UnknownName`` for a new layer that
+    is none of ``layers``, and what ``layers`` can raise (NAM-1..3).
+
+    >>> thaw = policy(Config(epochs=2), ["stem", "body", "head"])
+    >>> [sorted(thaw.frozen_at(epoch)) for epoch in (1, 2, 4, 6)]
+    [['body', 'stem'], ['body', 'head'], ['head', 'stem'], []]
+    """
+    layers = chosen(config.layers, names, "layers")
+    new = layers[-1:] if config.new is None else chosen(config.new, names, "new")
+    if unknown := [name for name in new if name not in layers]:
+        raise UnknownName("new", unknown, layers)
+    trained = [new, *((name,) for name in layers if name not in new), layers]
+    lengths = (config.epochs,) * (len(trained) - 1) if isinstance(config.epochs, int) else config.epochs
+    if len(lengths) != len(trained) - 1:
+        raise InvalidSpec("epochs", list(lengths), f"one number, or {len(trained) - 1}: one per stage but the last")
+    starts = list(itertools.accumulate(lengths, initial=0))
+    parts = [union(always({*layers}.difference(t)), never(t)) for t in trained]
+    finite("initial_learning_rate", config.initial_learning_rate)
+    finite("learning_rate", config.learning_rate)
+    learning_rates = [config.initial_learning_rate, *[config.learning_rate] * (len(starts) - 1)]
+    settings = [shift(rate(r), start) for r, start in zip(learning_rates, starts, strict=True) if r is not None]
+    return union(stages(*zip(starts, parts, strict=True)), *settings)
+
+
+DIALECT = Dialect(
+    name="chain_thaw",
+    source="DeepMoji, arXiv 1708.00524",
+    config=Config,
+    root="",
+    unit="epochs",
+    names="layers",
+    build=lambda config, names, run: policy(config, names),
+)

@@ -1,0 +1,61 @@
+"""What several dialects share: types of fields, exact fractions of a run, the choice of layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from refreeze.errors import InvalidSpec, NeedsModel
+from refreeze.policy import Policy, always, during, union
+from refreeze.selectors import distinct, everything, under
+
+Tick = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+Names = Annotated[tuple[str, ...], Meta(min_length=1)]
+Layers = Names | Literal["all"]
+Rate = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*$")]
+
+
+def exactly_share(where: str, value: float | str, least: str = "[0", most: str = "1]") -> Fraction:
+    """Return the fraction of a run that ``value`` means, without rounding.
+
+    "1/3" is one third; a number is taken by its decimal digits, so 0.29 is 29/100. Raises ``InvalidSpec`` outside of
+    [0, 1], or of (0, 1] for ``least="(0"``, or of [0, 1) for ``most="1)"``.
+
+    >>> exactly_share("freeze_start", 0.29) * 100, exactly_share("freeze_start", "1/3")
+    (Fraction(29, 1), Fraction(1, 3))
+    """
+    share = Fraction(str(value))
+    if share > 1 or (share == 0 and least == "(0") or (share == 1 and most == "1)"):
+        raise InvalidSpec(where, value, f'in {least}, {most}, as a number or a string such as "1/3"')
+    return share
+
+
+def finite(where: str, value: float | None) -> None:
+    """Raise ``InvalidSpec`` for an infinite number; None passes."""
+    if value is not None and math.isinf(value):
+        raise InvalidSpec(where, value, "finite")
+
+
+def chosen(wanted: Iterable[str] | str, names: Sequence[str] | None, where: str) -> tuple[str, ...]:
+    """Return the layers that ``wanted`` means: "all" is every one of ``names``, a container all in it (NAM-1..3).
+
+    If ``names`` is None, a list is taken as it is. Raises ``NeedsModel``, ``UnknownName``, ``EmptySelection``, and
+    ``InvalidSpec`` for a layer given twice.
+    """
+    if wanted == "all":
+        if names is None:
+            raise NeedsModel(where, wanted)
+        return everything(where)(names)
+    wanted = distinct(wanted, where)
+    return wanted if names is None else under(*wanted, where=where)(names)
+
+
+def frozen_from(starts: Mapping[str, int], total: int) -> Policy:
+    """Return the policy that freezes each name from its tick on, to the end; starts >= ``total`` never come."""
+    return union(*(during(always([name]), start) for name, start in starts.items() if start < total))

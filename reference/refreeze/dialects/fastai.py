@@ -1,0 +1,182 @@
+"""fastai: freeze_to, freeze, unfreeze and bn_freeze, on ordered groups of layers and in epochs.
+
+Source: fastai 0.7, ``fastai.learner.Learner`` (``freeze_to``, ``unfreeze``, ``bn_freeze``) and ``fastai.model``
+(``set_train_mode``), and ``freeze`` as of fastai 1 and 2. Those are calls that a program makes between two ``fit``;
+here each has the epoch at which it is made. fastai 1 and 2 train batch normalizations of frozen groups unless told
+otherwise (``train_bn``), and have ``BnFreeze`` in place of ``bn_freeze``: not here. Clauses NAM-2, NAM-3, BN-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from refreeze.dialects import Dialect, targets
+from refreeze.dialects.common import Names, Tick, chosen
+from refreeze.errors import InvalidSpec
+from refreeze.policy import Policy, always, inference_mode, never, stages, union
+from refreeze.selectors import distinct, exactly
+
+
+class _Call(Struct, tag_field="call", forbid_unknown_fields=True, frozen=True, kw_only=True):
+    at: Tick
+    """The epoch at whose start the call is made."""
+
+
+class FreezeTo(_Call, tag="freeze_to", forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """``groups[n:]`` train, all before are frozen."""
+
+    n: int
+    """As in a Python slice: -1 is the last group alone, beyond the ends is none or all."""
+
+
+class Freeze(_Call, tag="freeze", forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """``freeze_to(-1)``: the last group trains."""
+
+
+class Unfreeze(_Call, tag="unfreeze", forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """``freeze_to(0)``: all train."""
+
+
+class BnFreeze(_Call, tag="bn_freeze", forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """All batch normalizations run in inference mode, trainable or not, until told otherwise."""
+
+    do_freeze: bool
+    """True: they do from now on. False: those that are not frozen no longer do."""
+
+
+class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The layers of a learner and the calls made on it."""
+
+    groups: Annotated[tuple[Names, ...], Meta(min_length=1)]
+    """The layer groups, input first; containers stand for the layers in them, and no layer is in two groups."""
+    calls: tuple[FreezeTo | Freeze | Unfreeze | BnFreeze, ...] = ()
+    """Each has its epoch; those of one epoch are made in the order of the list."""
+    batch_norm: tuple[str, ...] = ()
+    """Which layers are batch normalizations."""
+
+
+def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+    """Return the policy of the calls, in epochs.
+
+    Before the first call all groups train. In [epoch of a call, epoch of the next) holds what was called last: with
+    ``freeze_to(n)`` the layers of ``groups[n:]`` train and the other groups are frozen. A layer of ``batch_norm`` runs
+    in inference mode if ``bn_freeze`` was last called with True, or if it is frozen. Layers in no group keep the state
+    that they had.
+
+    ``names`` are the layers, or None for groups to be taken as they are. Raises ``UnknownName``, and ``InvalidSpec``
+    for a layer in two groups.
+
+    >>> learner = Config(groups=(("stem",), ("body",), ("head",)), calls=(Freeze(at=0), FreezeTo(at=3, n=-2)))
+    >>> [sorted(policy(learner).frozen_at(epoch)) for epoch in (0, 3)]
+    [['body', 'stem'], ['stem']]
+    """
+    groups = [chosen(group, names, f"groups[{number}]") for number, group in enumerate(config.groups)]
+    every = distinct((name for group in groups for name in group), "groups")
+    batch_norm = chosen(config.batch_norm, names, "batch_norm")
+
+    def state(n: int, bn_freeze: bool) -> Policy:
+        trained = {name for group in groups[n:] for name in group}
+        frozen = {*every} - trained
+        inferring = inference_mode(batch_norm if bn_freeze else frozen.intersection(batch_norm))
+        return union(always(frozen), never(trained), inferring)
+
+    n, bn_freeze = 0, False
+    parts = {0: state(n, bn_freeze)}
+    for call in sorted(config.calls, key=lambda call: call.at):  # calls of one epoch stay in their order
+        match call:
+            case FreezeTo():
+                n = call.n
+            case Freeze():
+                n = -1
+            case Unfreeze():
+                n = 0
+            case BnFreeze():
+                bn_freeze = call.do_freeze
+        parts[call.at] = state(n, bn_freeze)
+    return stages(*parts.items())
+
+
+def layer_groups(layers: Any, starts: Iterable[str]) -> list[list[str]]:
+    """Return the layers in order, as groups of which each but the first begins at one of ``starts``.
+
+    ``layers`` are names, or a model (``refreeze.dialects.targets``). Raises ``UnknownName``, and ``InvalidSpec`` if a
+    group would be empty.
+
+    >>> layer_groups(["stem", "conv1", "conv2", "head"], ["conv1", "head"])
+    [['stem'], ['conv1', 'conv2'], ['head']]
+    """
+    names = list(layers if isinstance(layers, list | tuple) else targets.layers(layers))
+    cuts = sorted(names.index(start) for start in exactly(*starts, where="starts")(names))
+    if cuts[:1] == [0]:
+        raise InvalidSpec("starts", names[0], "a layer after the first one, where the first group begins anyway")
+    return [names[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(names)], strict=True)]
+
+
+def freeze_to(model: Any, n: int, groups: Sequence[Iterable[str]]) -> None:
+    """Freeze all layers of ``groups``, then make those of ``groups[n:]`` trainable, by Python's rules for slices.
+
+    ``model`` is a mapping of names or a Keras model (``refreeze.dialects.targets``), of which other layers keep the
+    state that they had. Raises ``UnknownName`` before anything is changed, ``InvalidSpec`` unless ``n`` is an integer.
+
+    >>> from refreeze.dialects.targets import Target
+    >>> model = {"stem": Target(), "body": Target(), "head": Target()}
+    >>> freeze_to(model, -1, [["stem"], ["body"], ["head"]]); [layer.trainable for layer in model.values()]
+    [False, False, True]
+    """
+    if type(n) is not int:
+        raise InvalidSpec("n", n, "an integer")
+    layers = targets.layers(model)
+    found = [[layers[name] for name in exactly(*group, where="groups")(list(layers))] for group in groups]
+    for trainable, part in ((False, found), (True, found[n:])):
+        for layer in (layer for group in part for layer in group):
+            targets.set_trainable(layer, trainable)
+
+
+def freeze(model: Any, groups: Sequence[Iterable[str]]) -> None:
+    """Freeze all groups but the last: ``freeze_to(model, -1, groups)``."""
+    freeze_to(model, -1, groups)
+
+
+def unfreeze(model: Any, groups: Sequence[Iterable[str]]) -> None:
+    """Make all groups trainable: ``freeze_to(model, 0, groups)``."""
+    freeze_to(model, 0, groups)
+
+
+def _batch_norms(model: Any, batch_norm: Iterable[str] | None) -> dict[str, Any]:
+    layers = targets.layers(model)
+    if batch_norm is None:
+        return {n: x for n, x in layers.items() if hasattr(x, "moving_mean") or hasattr(x, "running_mean")}
+    return {name: layers[name] for name in exactly(*batch_norm, where="batch_norm")(list(layers))}
+
+
+def bn_freeze(model: Any, do_freeze: bool, batch_norm: Iterable[str] | None = None) -> None:
+    """Set the mark ``bn_freeze`` of the batch normalizations; ``in_inference_mode`` says what follows from it.
+
+    ``batch_norm`` names them; if None, they are the layers with a ``moving_mean`` (Keras) or ``running_mean``. Whether
+    they are trainable does not change. Keras does not read the mark. Raises ``UnknownName``, and ``InvalidSpec`` unless
+    ``do_freeze`` is a bool.
+    """
+    if type(do_freeze) is not bool:
+        raise InvalidSpec("do_freeze", do_freeze, "True or False")
+    for layer in _batch_norms(model, batch_norm).values():
+        layer.bn_freeze = do_freeze
+
+
+def in_inference_mode(model: Any, batch_norm: Iterable[str] | None = None) -> frozenset[str]:
+    """Return the batch normalizations that run in inference mode: those marked by ``bn_freeze`` or not trainable."""
+    found = _batch_norms(model, batch_norm).items()
+    return frozenset(n for n, layer in found if getattr(layer, "bn_freeze", False) or not targets.is_trainable(layer))
+
+
+DIALECT = Dialect(
+    name="fastai",
+    source="fastai 0.7, Learner.freeze_to, unfreeze, bn_freeze",
+    config=Config,
+    root="",
+    unit="epochs",
+    names="layers",
+    build=lambda config, names, run: policy(config, names),
+)

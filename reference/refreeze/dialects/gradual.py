@@ -1,0 +1,75 @@
+"""Gradual unfreezing, and discriminative learning rates: from the last group of layers down to the first.
+
+Source: Howard, Ruder: ULMFiT (arXiv 1801.06146), sections 3.2 and 3.3: the last layer first, one more each epoch, until
+all train; each lower layer learns 2.6 times slower. Its slanted triangular rates are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from refreeze.dialects import Dialect
+from refreeze.dialects.common import Count, Names, Rate, chosen, finite
+from refreeze.policy import Policy, always, during, never, union
+from refreeze.rates import Rates, discriminative
+from refreeze.selectors import distinct
+
+
+class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Which groups, how fast they thaw, and how fast they learn."""
+
+    groups: Annotated[tuple[Names, ...], Meta(min_length=1)] | None = None
+    """The groups of layers, input first; None: each layer is a group."""
+    every: Count = 1
+    """The epochs between two groups."""
+    learning_rate: Rate | None = None
+    """The learning rate of the last group, finite; None: no rates are set."""
+    factor: Rate = 2.6
+    """By what the rate of each group is divided for the one before it, finite."""
+
+
+def _groups(config: Config, names: Sequence[str] | None) -> list[tuple[str, ...]]:
+    if config.groups is None:
+        return [(name,) for name in chosen("all", names, "groups")]
+    groups = [chosen(group, names, f"groups[{number}]") for number, group in enumerate(config.groups)]
+    distinct((name for group in groups for name in group), "groups")
+    return groups
+
+
+def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+    """Return the policy, in epochs: during epoch e the last ``e // every + 1`` groups train, the others are frozen.
+
+    So the group with d groups after it is frozen in [0, d * every). Raises ``InvalidSpec`` for a layer in two groups,
+    ``NeedsModel`` if neither groups nor ``names`` are given, and ``UnknownName`` (NAM-2).
+
+    >>> thaw = policy(Config(every=2), ["stem", "body", "head"])
+    >>> [sorted(thaw.frozen_at(epoch)) for epoch in (1, 2, 3, 4)]
+    [['body', 'stem'], ['stem'], ['stem'], []]
+    """
+    *lower, last = _groups(config, names)
+    parts = [during(always(group), 0, d * config.every) for d, group in enumerate(reversed(lower), start=1)]
+    return union(never(last), *parts)
+
+
+def rates(config: Config, names: Sequence[str] | None = None) -> Rates | None:
+    """Return ``learning_rate / factor ** d`` for the group with d groups after it, always; None without a rate."""
+    finite("learning_rate", config.learning_rate)
+    finite("factor", config.factor)
+    if config.learning_rate is None:
+        return None
+    return discriminative(_groups(config, names), config.learning_rate, config.factor)
+
+
+DIALECT = Dialect(
+    name="gradual",
+    source="ULMFiT, arXiv 1801.06146",
+    config=Config,
+    root="",
+    unit="epochs",
+    names="layers",
+    build=lambda config, names, run: policy(config, names),
+    rates=lambda config, names, run: rates(config, names),
+)

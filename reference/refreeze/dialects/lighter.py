@@ -1,0 +1,139 @@
+"""Lighter: freezers, on parameters and in steps.
+
+Source: Lighter, callback ``Freezer`` and its guide "Freezers" (docs/how-to/freezers.md). Lighter differs in this: its
+freezers set every parameter that they do not match to trainable, so two of them undo each other, where here the union
+is frozen; it refuses ``until_step`` and ``until_epoch`` together, which the guide allows; ``start_epoch`` and
+``unfreeze_every_n_epochs`` are in the guide alone; a selector that matches nothing is no error there.
+Clauses NAM-2, NAM-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct, to_builtins
+
+from refreeze.dialects import Dialect
+from refreeze.dialects.common import Count, Names, Tick
+from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
+from refreeze.policy import Policy, always, during, never, union
+from refreeze.selectors import distinct, exactly, prefix
+
+TARGETS = ("lighter.callbacks.Freezer", "lighter.callbacks.LighterFreezer")
+
+
+class Freezer(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
+    """One freezer: which parameters, until when. A key for names takes a string or a list."""
+
+    names: str | Names | None = None
+    """Full names of parameters, each of which must exist."""
+    name_starts_with: str | Names | None = None
+    """Prefixes, as plain text, of names of parameters; each must match one at least."""
+    except_names: str | Names | None = None
+    """Full names that are not frozen, whatever matches them; each must exist."""
+    except_name_starts_with: str | Names | None = None
+    """Prefixes of names that are not frozen, whatever matches them; each must match one at least."""
+    until_step: Tick | None = None
+    """All is released at this step: the last frozen one is the step before."""
+    until_epoch: Tick | None = None
+    """All is released at the first step of this epoch, if ``until_step`` did not come earlier."""
+    start_epoch: Tick | None = None
+    """The epoch S at which the first entry is released; without ``unfreeze_every_n_epochs``, all entries."""
+    unfreeze_every_n_epochs: Count | None = None
+    """The epochs N between two entries: entry j, from 0, is released at epoch S + j * N; S is N if not given."""
+
+
+def freezers(config: object) -> object:
+    """Return the freezers of a whole Lighter configuration, or of its list of callbacks, as plain data.
+
+    From ``{"trainer": {"callbacks": [...]}, ...}``, or such a list alone, the callbacks with the ``_target_``
+    ``lighter.callbacks.Freezer`` are taken, in order, without that key; other callbacks are left out. A list of plain
+    freezers stays as it is. Raises ``InvalidSpec`` if there are callbacks and none is a freezer.
+
+    >>> freezers({"trainer": {"callbacks": [{"_target_": "lighter.callbacks.Freezer", "names": "head.bias"}]}})
+    [{'names': 'head.bias'}]
+    """
+    if isinstance(config, Mapping) and "trainer" in config:
+        trainer = config["trainer"]
+        config = trainer.get("callbacks") if isinstance(trainer, Mapping) else None
+        if not isinstance(config, list | tuple):
+            raise InvalidSpec("trainer", trainer, "an object with a list of callbacks")
+    if not isinstance(config, list | tuple):
+        return config
+    found = [
+        {key: value for key, value in item.items() if key != "_target_"} if isinstance(item, Mapping) else item
+        for item in config
+        if not isinstance(item, Mapping) or item.get("_target_", TARGETS[0]) in TARGETS
+    ]
+    if config and not found:
+        targets = [item["_target_"] for item in config]
+        raise InvalidSpec("callbacks", targets, f"callbacks of which one at least is a {TARGETS[0]}")
+    return found
+
+
+def _listed(freezer: Freezer, key: str, where: str) -> tuple[str, ...]:
+    value = getattr(freezer, key)
+    return (value,) if isinstance(value, str) else distinct(value or (), f"{where}.{key}")
+
+
+def _release(freezer: Freezer, entry: int, steps_per_epoch: int) -> int | None:
+    """Return the step at which the entry number ``entry``, from 0, is released; None if never."""
+    every, start = freezer.unfreeze_every_n_epochs, freezer.start_epoch
+    epochs = [] if freezer.until_epoch is None else [freezer.until_epoch]
+    if every is not None or start is not None:
+        epochs.append((start if start is not None else every or 0) + entry * (every or 0))
+    steps = [] if freezer.until_step is None else [freezer.until_step]
+    return min((*steps, *(epoch * steps_per_epoch for epoch in epochs)), default=None)
+
+
+def _freezer_policy(freezer: Freezer, where: str, names: Sequence[str] | None, steps_per_epoch: int) -> Policy:
+    exact, starts, except_exact, except_starts = (
+        _listed(freezer, key, where) for key in ("names", "name_starts_with", "except_names", "except_name_starts_with")
+    )
+    if not exact and not starts:
+        raise InvalidSpec(where, to_builtins(freezer), "an object with names or name_starts_with")
+    if names is None and (starts or except_starts):
+        raise NeedsModel(where, (*starts, *except_starts))
+    known = (*exact, *except_exact) if names is None else names
+    entries: list[tuple[str, ...]] = [(name,) for name in exactly(*exact, where=f"{where}.names")(known)]
+    entries += [prefix(start, f"{where}.name_starts_with")(known) for start in starts]
+    dropped = {*exactly(*except_exact, where=f"{where}.except_names")(known)}
+    dropped.update(*(prefix(start, f"{where}.except_name_starts_with")(known) for start in except_starts))
+    if not {name for entry in entries for name in entry} - dropped:
+        raise EmptySelection(where, to_builtins(freezer))
+    policies = []
+    for number, entry in enumerate(entries):
+        kept = [name for name in entry if name not in dropped]
+        stop = _release(freezer, number, steps_per_epoch)
+        policies.append(never(kept) if stop == 0 else during(always(kept), 0, stop))
+    return union(*policies)
+
+
+def policy(config: Iterable[Freezer], names: Sequence[str] | None = None, steps_per_epoch: int = 1) -> Policy:
+    """Return the policy that the freezers mean, in steps: the union of what each freezes.
+
+    A freezer matches a parameter by full name or prefix, if no exception does. It is frozen in the steps [0, stop) of
+    its entry, where ``stop`` is the earliest of ``until_step``, ``until_epoch * steps_per_epoch`` and
+    ``(S + j * N) * steps_per_epoch``, or there is no end. If several entries match it, it is frozen while one says so.
+    All other parameters keep the state that they had.
+
+    ``names`` are the parameters; if None, prefixes raise ``NeedsModel`` and full names are taken as they are. Raises
+    ``UnknownName``, ``InvalidSpec``, and ``EmptySelection`` if a prefix matches nothing or nothing is left to freeze.
+
+    >>> slow = policy([Freezer(names=("b", "a"), start_epoch=1, unfreeze_every_n_epochs=2)], steps_per_epoch=10)
+    >>> [sorted(slow.frozen_at(step)) for step in (9, 10, 29, 30)]
+    [['a', 'b'], ['a'], ['a'], []]
+    """
+    return union(*(_freezer_policy(f, f"freezers[{i}]", names, steps_per_epoch) for i, f in enumerate(config)))
+
+
+DIALECT = Dialect(
+    name="lighter",
+    source="Lighter 0.1.0, callback Freezer, and its guide",
+    config=tuple[Freezer, ...],
+    root="freezers",
+    unit="steps",
+    names="parameters",
+    build=lambda config, names, run: policy(config, names, run.steps_per_epoch),
+    unwrap=freezers,
+)

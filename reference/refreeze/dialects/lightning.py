@@ -1,0 +1,109 @@
+"""Lightning: a backbone that is frozen at first and then follows with a learning rate of its own.
+
+Source: PyTorch Lightning 2.6, callback ``BackboneFinetuning``. Differences: ``train_bn=False`` freezes the backbone's
+batch normalizations for the whole run, as its documentation suggests; the callback trains them from the start whatever
+``train_bn`` is. Its ``lambda_func`` is a function; here ``multiplier`` is the number that it returns. Its
+``should_align`` is always on here. A resumed run of the callback freezes the backbone anew; here it does not (RES-1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from refreeze.dialects import Dialect
+from refreeze.dialects.common import Names, Rate, Tick, chosen, finite
+from refreeze.policy import Policy, always, during, never, union
+from refreeze.rates import Rates
+
+
+class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The arguments of ``BackboneFinetuning``, the layers that they are about, and the other layers' learning rate."""
+
+    unfreeze_backbone_at_epoch: Tick = 10
+    """The first epoch in which the backbone trains."""
+    backbone: Names = ("backbone",)
+    """Layers, or containers of layers."""
+    batch_norm: tuple[str, ...] = ()
+    """Which layers of the backbone are batch normalizations."""
+    train_bn: bool = True
+    """True: the batch normalizations train all the time. False: they never do."""
+    learning_rate: Rate | None = None
+    """The learning rate of the other layers, finite; None: no rates are set."""
+    backbone_initial_lr: Rate | None = None
+    """The backbone's rate in its first epoch, finite; None: ``learning_rate * backbone_initial_ratio_lr``."""
+    backbone_initial_ratio_lr: Rate = 0.1
+    """See there; finite."""
+    multiplier: Annotated[float, Meta(ge=1)] = 2.0
+    """By what the backbone's rate grows in each epoch, until it reaches ``learning_rate``; >= 1, finite."""
+
+
+def _backbone(config: Config, names: Sequence[str] | None) -> tuple[set[str], set[str]]:
+    """Return the backbone's layers without its batch normalizations, and those."""
+    backbone = chosen(config.backbone, names, "backbone")
+    batch_norm = {*chosen(config.batch_norm, backbone, "batch_norm")}
+    return {*backbone} - batch_norm, batch_norm
+
+
+def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+    """Return the policy, in epochs: the backbone is frozen in [0, unfreeze_backbone_at_epoch).
+
+    Its ``batch_norm`` layers train at all times, or never with ``train_bn=False``. All other layers keep the state that
+    they had. Raises ``UnknownName`` (NAM-2), and ``InvalidSpec`` for a layer given twice.
+
+    >>> late = policy(Config(unfreeze_backbone_at_epoch=3), ["backbone/conv1", "backbone/conv2", "head"])
+    >>> [sorted(late.frozen_at(epoch)) for epoch in (2, 3)]
+    [['backbone/conv1', 'backbone/conv2'], []]
+    """
+    backbone, batch_norm = _backbone(config, names)
+    until = config.unfreeze_backbone_at_epoch
+    held = during(always(backbone), 0, until) if until else never(backbone)
+    return union(held, (never if config.train_bn else always)(batch_norm))
+
+
+def rates(config: Config, names: Sequence[str] | None = None) -> Rates | None:
+    """Return the backbone's learning rate, in epochs, None if ``learning_rate`` is; batch normalizations have none.
+
+    In the k-th epoch from ``unfreeze_backbone_at_epoch`` on it is ``initial`` for k = 0, and for k >= 1
+    ``min(initial * multiplier ** k, learning_rate)``; before there is none.
+
+    >>> late = rates(Config(unfreeze_backbone_at_epoch=1, backbone=("stem",), learning_rate=0.5))
+    >>> [dict(late.learning_rates_at(epoch)) for epoch in (0, 1, 2, 5)]
+    [{}, {'stem': 0.05}, {'stem': 0.1}, {'stem': 0.5}]
+    """
+    for key in ("learning_rate", "backbone_initial_lr", "backbone_initial_ratio_lr", "multiplier"):
+        finite(key, getattr(config, key))
+    backbone, _ = _backbone(config, names)
+    if (top := config.learning_rate) is None:
+        return None
+    given, until = config.backbone_initial_lr, config.unfreeze_backbone_at_epoch
+    initial = top * config.backbone_initial_ratio_lr if given is None else given
+
+    def at(epoch: int) -> dict[str, float]:
+        k = epoch - until
+        if k < 0:
+            return {}
+        if k == 0:
+            now = initial
+        elif k * math.log(config.multiplier) > math.log(top / initial) + 1:  # long since; the power could overflow
+            now = top
+        else:
+            now = min(initial * config.multiplier**k, top)
+        return dict.fromkeys(sorted(backbone), now)
+
+    return Rates(frozenset(backbone), at, lambda total: range(max(until, 1), total))
+
+
+DIALECT = Dialect(
+    name="lightning",
+    source="PyTorch Lightning 2.6, BackboneFinetuning",
+    config=Config,
+    root="",
+    unit="epochs",
+    names="layers",
+    build=lambda config, names, run: policy(config, names),
+    rates=lambda config, names, run: rates(config, names),
+)

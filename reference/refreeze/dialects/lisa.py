@@ -1,0 +1,72 @@
+"""LISA: every K steps a few layers are drawn, which train while the others are frozen; some always train.
+
+Source: Pan et al.: LISA (arXiv 2403.17919), and its callbacks in LMFlow and axolotl. Those draw from the global random
+state (axolotl seeds it with the step, so a resumed run draws otherwise); here the draw for the interval number k
+depends on the seed and k alone (RND-1..3, with 0 for the number of the spec).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from refreeze.dialects import Dialect
+from refreeze.dialects.common import Count, Layers, Names, chosen
+from refreeze.errors import EmptySelection, InvalidSpec
+from refreeze.policy import Policy, invert, never, union
+from refreeze.windows import random_windows
+
+
+class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """How many layers train at a time, and for how long."""
+
+    n_layers: Count
+    """The layers that train at a time, in 1..number of layers."""
+    step_interval: Count
+    """The steps for which a draw holds, >= 1."""
+    layers: Layers = "all"
+    """The layers to draw from; "all": all but those that always train."""
+    always_on: Names | None = None
+    """The layers that always train: the embedding and the head, in LISA."""
+    seed: Annotated[int, Meta(ge=0)] = 0
+    """In [0, 2^64)."""
+
+
+def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+    """Return the policy, in steps.
+
+    In the steps [k * step_interval, (k + 1) * step_interval) the ``n_layers`` layers of the draw number k train, of
+    RND-2's positions over ``layers`` in their order, and the other ``layers`` are frozen.
+
+    Raises ``InvalidSpec`` for numbers out of range and for a layer that both is drawn and always trains,
+    ``EmptySelection`` if no layer is left to draw, and what ``layers`` can raise (NAM-1..3).
+
+    >>> some = policy(Config(n_layers=1, step_interval=10, always_on=("head",), seed=4), ["a", "b", "c", "head"])
+    >>> [sorted(some.frozen_at(step)) for step in (0, 9, 10)]
+    [['a', 'b'], ['a', 'b'], ['b', 'c']]
+    """
+    always_on = () if config.always_on is None else chosen(config.always_on, names, "always_on")
+    layers = chosen(config.layers, names, "layers")
+    if config.layers == "all":
+        layers = tuple(name for name in layers if name not in always_on)
+    if both := [name for name in always_on if name in layers]:
+        raise InvalidSpec("always_on", both, "layers that are not drawn")
+    if not layers:
+        raise EmptySelection("layers", config.layers)
+    if config.n_layers > len(layers):
+        raise InvalidSpec("n_layers", config.n_layers, f"in 1..{len(layers)}")
+    drawn = random_windows(layers, config.n_layers, config.step_interval, config.seed)
+    return union(invert(drawn, layers), never(always_on))
+
+
+DIALECT = Dialect(
+    name="lisa",
+    source="LISA, arXiv 2403.17919",
+    config=Config,
+    root="",
+    unit="steps",
+    names="layers",
+    build=lambda config, names, run: policy(config, names),
+)
