@@ -14,7 +14,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Layers, Names, Rate, chosen, finite
+from refreeze.dialects.common import Count, Layers, Names, Rate, chosen
 from refreeze.errors import InvalidSpec, UnknownName
 from refreeze.policy import Policy, always, never, rate, shift, stages, union
 
@@ -29,9 +29,9 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     layers: Layers = "all"
     """The layers, input first."""
     initial_learning_rate: Rate | None = None
-    """Set at the start of the first stage (DeepMoji: 0.001); finite."""
+    """Set at the start of the first stage (DeepMoji: 0.001)."""
     learning_rate: Rate | None = None
-    """Set at the start of every other stage (DeepMoji: 0.0001); finite."""
+    """Set at the start of every other stage (DeepMoji: 0.0001)."""
 
 
 def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
@@ -57,8 +57,6 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
         raise InvalidSpec("epochs", list(lengths), f"one number, or {len(trained) - 1}: one per stage but the last")
     starts = list(itertools.accumulate(lengths, initial=0))
     parts = [union(always({*layers}.difference(t)), never(t)) for t in trained]
-    finite("initial_learning_rate", config.initial_learning_rate)
-    finite("learning_rate", config.learning_rate)
     learning_rates = [config.initial_learning_rate, *[config.learning_rate] * (len(starts) - 1)]
     settings = [shift(rate(r), start) for r, start in zip(learning_rates, starts, strict=True) if r is not None]
     return union(stages(*zip(starts, parts, strict=True)), *settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ Tick = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 Layers = Names | Literal["all"]
-Rate = Annotated[float, Meta(gt=0)]
+Rate = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*$")]
 
 
@@ -34,12 +34,6 @@ def exactly_share(where: str, value: float | str, least: str = "[0", most: str =
     if share > 1 or (share == 0 and least == "(0") or (share == 1 and most == "1)"):
         raise InvalidSpec(where, value, f'in {least}, {most}, as a number or a string such as "1/3"')
     return share
-
-
-def finite(where: str, value: float | None) -> None:
-    """Raise ``InvalidSpec`` for an infinite number; None passes."""
-    if value is not None and math.isinf(value):
-        raise InvalidSpec(where, value, "finite")
 
 
 def chosen(wanted: Iterable[str] | str, names: Sequence[str] | None, where: str) -> tuple[str, ...]:

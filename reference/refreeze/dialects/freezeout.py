@@ -15,7 +15,7 @@ from typing import Literal
 from msgspec import Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Layers, Rate, Share, chosen, exactly_share, finite, frozen_from
+from refreeze.dialects.common import Layers, Rate, Share, chosen, exactly_share, frozen_from
 from refreeze.policy import Policy
 from refreeze.rates import Rates, cosine
 
@@ -32,7 +32,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     scale_lr: bool = True
     """Whether a layer that trains for a shorter time starts with a higher rate: divided by its share."""
     learning_rate: Rate = 0.1
-    """The rate at step 0 of a layer that is never frozen; finite."""
+    """The rate at step 0 of a layer that is never frozen."""
     layers: Layers = "all"
     """The layers, input first; the last one is never frozen."""
 
@@ -45,7 +45,6 @@ def shares(config: Config, names: Sequence[str] | None) -> dict[str, Fraction]:
     >>> shares(Config(t_0="1/2", how_scale="squared"), ["stem", "body", "head"])
     {'stem': Fraction(1, 4), 'body': Fraction(9, 16), 'head': Fraction(1, 1)}
     """
-    finite("learning_rate", config.learning_rate)
     t_0, power = exactly_share("t_0", config.t_0, least="(0"), _POWER[config.how_scale]
     layers = chosen(config.layers, names, "layers")
     last = len(layers) - 1

@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Names, Rate, chosen, finite
+from refreeze.dialects.common import Count, Names, Rate, chosen
 from refreeze.policy import Policy, always, during, never, union
 from refreeze.rates import Rates, discriminative
 from refreeze.selectors import distinct
@@ -26,9 +26,9 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     every: Count = 1
     """The epochs between two groups."""
     learning_rate: Rate | None = None
-    """The learning rate of the last group, finite; None: no rates are set."""
+    """The learning rate of the last group; None: no rates are set."""
     factor: Rate = 2.6
-    """By what the rate of each group is divided for the one before it, finite."""
+    """By what the rate of each group is divided for the one before it."""
 
 
 def _groups(config: Config, names: Sequence[str] | None) -> list[tuple[str, ...]]:
@@ -56,8 +56,6 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
 
 def rates(config: Config, names: Sequence[str] | None = None) -> Rates | None:
     """Return ``learning_rate / factor ** d`` for the group with d groups after it, always; None without a rate."""
-    finite("learning_rate", config.learning_rate)
-    finite("factor", config.factor)
     if config.learning_rate is None:
         return None
     return discriminative(_groups(config, names), config.learning_rate, config.factor)

@@ -92,7 +92,8 @@ def apply_freeze_specs(
 ) -> dict[str, int]:
     """Apply the specifications in order (the last write wins); return module -> elements flipped.
 
-    A ``module`` that is in ``pattern_map`` stands for its patterns, any other is a pattern itself.
+    A ``module`` that is in ``pattern_map`` stands for its patterns, any other is a pattern itself. Doing it twice gives
+    the flags of once; what two specifications disagree about is flipped there and back each time, and counted.
     """
     totals: dict[str, int] = {}
     for spec in specs:

@@ -9,13 +9,14 @@ batch normalizations for the whole run, as its documentation suggests; the callb
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Names, Rate, Tick, chosen, finite
+from refreeze.dialects.common import Names, Rate, Tick, chosen
 from refreeze.policy import Policy, always, during, never, union
 from refreeze.rates import Rates
 
@@ -32,13 +33,13 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     train_bn: bool = True
     """True: the batch normalizations train all the time. False: they never do."""
     learning_rate: Rate | None = None
-    """The learning rate of the other layers, finite; None: no rates are set."""
+    """The learning rate of the other layers; None: no rates are set."""
     backbone_initial_lr: Rate | None = None
-    """The backbone's rate in its first epoch, finite; None: ``learning_rate * backbone_initial_ratio_lr``."""
+    """The backbone's rate in its first epoch; None: ``learning_rate * backbone_initial_ratio_lr``."""
     backbone_initial_ratio_lr: Rate = 0.1
-    """See there; finite."""
-    multiplier: Annotated[float, Meta(ge=1)] = 2.0
-    """By what the backbone's rate grows in each epoch, until it reaches ``learning_rate``; >= 1, finite."""
+    """See there."""
+    multiplier: Annotated[float, Meta(ge=1, le=sys.float_info.max)] = 2.0
+    """By what the backbone's rate grows in each epoch, until it reaches ``learning_rate``; >= 1."""
 
 
 def _backbone(config: Config, names: Sequence[str] | None) -> tuple[set[str], set[str]]:
@@ -74,8 +75,6 @@ def rates(config: Config, names: Sequence[str] | None = None) -> Rates | None:
     >>> [dict(late.learning_rates_at(epoch)) for epoch in (0, 1, 2, 5)]
     [{}, {'stem': 0.05}, {'stem': 0.1}, {'stem': 0.5}]
     """
-    for key in ("learning_rate", "backbone_initial_lr", "backbone_initial_ratio_lr", "multiplier"):
-        finite(key, getattr(config, key))
     backbone, _ = _backbone(config, names)
     if (top := config.learning_rate) is None:
         return None
