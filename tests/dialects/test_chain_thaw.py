@@ -1,0 +1,77 @@
+"""Chain-thaw: the order of the stages, their lengths and rates, errors."""
+
+import pytest
+from refreeze import InvalidSpec, NeedsModel, UnknownName, segments
+from refreeze.dialects.chain_thaw import DIALECT
+from twins import LAYERS
+
+FOUR = ["embed", "lstm1", "lstm2", "softmax"]
+
+
+def stages(config, names=FOUR, total=100):
+    found = segments(DIALECT.policy(config, names, total=total), total)
+    return [(s.start, sorted(set(names) - s.frozen), s.learning_rate) for s in found]
+
+
+def test_the_last_layer_first_then_each_from_the_first_on_then_all():
+    config = {"epochs": 5, "initial_learning_rate": 0.001, "learning_rate": 0.0001}
+    assert stages(config) == [
+        (0, ["softmax"], 0.001),
+        (5, ["embed"], 0.0001),
+        (10, ["lstm1"], 0.0001),
+        (15, ["lstm2"], 0.0001),
+        (20, FOUR, 0.0001),
+    ]
+
+
+def test_new_layers_train_together_first_wherever_they_are():
+    config = {"epochs": [1, 2, 3], "new": ["softmax", "embed"]}
+    assert stages(config) == [
+        (0, ["embed", "softmax"], None),
+        (1, ["lstm1"], None),
+        (3, ["lstm2"], None),
+        (6, FOUR, None),
+    ]
+
+
+def test_a_run_that_is_too_short_ends_in_the_middle():
+    assert [start for start, *_ in stages({"epochs": 5}, total=11)] == [0, 5, 10]
+
+
+def test_containers_and_a_part_of_the_layers():
+    config = {"epochs": 1, "layers": ["body", "head"], "new": ["body/bn"]}
+    policy = DIALECT.policy(config, LAYERS, total=9)
+    assert policy.names == {"body/conv1", "body/bn", "body/conv10", "head"}
+    assert policy.names - policy.frozen_at(0) == {"body/bn"}
+    assert policy.names - policy.frozen_at(3) == {"head"}
+
+
+BAD = [
+    ({}, InvalidSpec, "config = {} must be an object with the key 'epochs'"),
+    ({"epochs": 0}, InvalidSpec, "epochs = 0 must be int >= 1"),
+    ({"epochs": []}, InvalidSpec, "epochs = [] must be array of length >= 1"),
+    ({"epochs": [1, 0]}, InvalidSpec, "epochs[1] = 0 must be int >= 1"),
+    ({"epochs": [1, 1, 1]}, InvalidSpec, "epochs = [1, 1, 1] must be one number, or 4: one per stage but the last"),
+    ({"epochs": [1] * 5}, InvalidSpec, "epochs = [1, 1, 1, 1, 1] must be one number, or 4: one per stage but the last"),
+    ({"epochs": 1, "new": ["lstm3"]}, UnknownName, "new: unknown 'lstm3' (did you mean 'lstm2', 'lstm1'?)"),
+    ({"epochs": 1, "new": ["embed"], "layers": ["lstm1"]}, UnknownName, "new: unknown 'embed'; known are lstm1"),
+    ({"epochs": 1, "learning_rate": float("inf")}, InvalidSpec, "learning_rate = inf must be float <= 1.79"),
+    (
+        {"epochs": 1, "initial_learning_rate": float("inf")},
+        InvalidSpec,
+        "initial_learning_rate = inf must be float <= 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "kind", "message"), BAD, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_bad_configuration_is_rejected_with_the_place_and_what_is_allowed(config, kind, message):
+    with pytest.raises(kind) as caught:
+        DIALECT.policy(config, FOUR, total=9)
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(message)
+
+
+def test_all_layers_need_names():
+    with pytest.raises(NeedsModel):
+        DIALECT.policy({"epochs": 1}, total=9)

@@ -1,0 +1,100 @@
+"""Composer: exact fractions, the boundary, errors."""
+
+import itertools
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from refreeze import InvalidSpec, NeedsModel, UnknownName, segments
+from refreeze.dialects.common import exactly_share
+from refreeze.dialects.composer import DIALECT
+from twins import LAYERS, SHARES
+
+TEN = [f"layer{i}" for i in range(11)]
+
+
+def counts(total, names=TEN, **config):
+    policy = DIALECT.policy(config, names, total=total)
+    return [len(policy.frozen_at(epoch)) for epoch in range(total)]
+
+
+def test_by_default_the_layers_freeze_one_by_one_in_the_second_half():
+    policy = DIALECT.policy({}, TEN, total=20)
+    found = [(s.start, len(s.frozen)) for s in segments(policy, 20)]
+    assert found == [(0, 0), *((10 + k, k) for k in range(1, 10))]
+    assert policy.frozen_at(13) == {"layer0", "layer1", "layer2"}
+
+
+def test_the_last_layer_is_never_frozen_and_never_mentioned():
+    policy = DIALECT.policy({"freeze_start": 0}, TEN, total=1000)
+    assert policy.frozen_at(999) == set(TEN[:9])
+    assert TEN[10] not in policy.names
+
+
+def test_floats_are_taken_by_their_digits_where_binary_fractions_lose_a_layer():
+    """0.29 * 100 is 28.999999999999996 in floats, so int() of it is 28; 0.58 * 50 likewise."""
+    names = [f"layer{i}" for i in range(101)]
+    assert counts(100, names, freeze_start=0, freeze_level=0.29)[50] == 14
+    policy = DIALECT.policy({"freeze_start": 0.29}, names=["a", "b", "c"], total=100)
+    assert [len(policy.frozen_at(epoch)) for epoch in (64, 65)] == [0, 1], "29 + 71 / 2 = 64.5"
+    assert counts(50, ["a", "b", "c"], freeze_start=0.58).index(1) == 40, "29 + 21 / 2 = 39.5"
+
+
+def test_the_boundary_is_not_strict():
+    """Half of the layers at half of the time, exactly: epoch 5 of 10."""
+    assert counts(10, ["a", "b", "c"], freeze_start=0) == [0] * 5 + [1] * 5
+
+
+def test_a_third_can_be_written_as_one():
+    assert counts(9, ["a", "b"], freeze_start="1/3", freeze_level=1) == [0] * 9
+    assert counts(9, TEN, freeze_start="1/3") == [0, 0, 0, 0, 1, 3, 5, 6, 8]
+
+
+@given(total=st.integers(0, 60), start=SHARES, level=SHARES, n=st.integers(1, 12))
+def test_what_is_frozen_stays_frozen_from_the_input_on(total, start, level, n):
+    if Fraction(str(start)) == 1:
+        return
+    names = TEN[:n]
+    policy = DIALECT.policy({"freeze_start": start, "freeze_level": level}, names, total=total)
+    found = [policy.frozen_at(epoch) for epoch in range(total)]
+    assert all(before <= after for before, after in itertools.pairwise(found))
+    assert all(frozen == set(names[: len(frozen)]) for frozen in found)
+    assert all(len(frozen) <= Fraction(str(level)) * (n - 1) for frozen in found)
+
+
+@given(value=SHARES)
+def test_a_share_is_exact(value):
+    share = exactly_share("x", value)
+    expected = Fraction(*map(int, value.split("/"))) if isinstance(value, str) else Fraction(round(value * 100), 100)
+    assert share == expected
+
+
+BAD = [
+    ({"freeze_start": 1}, InvalidSpec, 'freeze_start = 1.0 must be in [0, 1), as a number or a string such as "1/3"'),
+    ({"freeze_start": "3/3"}, InvalidSpec, "freeze_start = '3/3' must be in [0, 1)"),
+    ({"freeze_start": "4/3"}, InvalidSpec, "freeze_start = '4/3' must be in [0, 1)"),
+    ({"freeze_start": -0.5}, InvalidSpec, "freeze_start = -0.5 must be float >= 0.0"),
+    ({"freeze_start": "1/0"}, InvalidSpec, "freeze_start = '1/0' must be str matching regex"),
+    ({"freeze_level": 1.5}, InvalidSpec, "freeze_level = 1.5 must be float <= 1.0"),
+    ({"freeze_level": "3/2"}, InvalidSpec, "freeze_level = '3/2' must be in [0, 1]"),
+    ({"freeze_level": True}, InvalidSpec, "freeze_level = True must be float | str"),
+    ({"freeze_level": float("nan")}, InvalidSpec, "freeze_level = nan must be float >= 0.0"),
+    ({"layers": []}, InvalidSpec, "layers = [] must be array of length >= 1"),
+    ({"layers": ["stem", "stem"]}, InvalidSpec, "layers = ['stem', 'stem'] must be distinct names"),
+    ({"layers": ["stm"]}, UnknownName, "layers: unknown 'stm' (did you mean 'stem'?)"),
+]
+
+
+@pytest.mark.parametrize(("config", "kind", "message"), BAD, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_bad_configuration_is_rejected_with_the_place_and_what_is_allowed(config, kind, message):
+    with pytest.raises(kind) as caught:
+        DIALECT.policy(config, LAYERS, total=9)
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(message)
+
+
+def test_all_layers_need_names():
+    with pytest.raises(NeedsModel, match="layers = 'all' can be resolved only with"):
+        DIALECT.policy({}, total=9)
+    assert DIALECT.policy({"layers": ["a", "b"], "freeze_start": 0}, total=9).names == set()

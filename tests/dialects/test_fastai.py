@@ -1,0 +1,200 @@
+"""fastai: freeze_to by slices, the calls as functions and as a schedule, inference mode, errors."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from refreeze import InvalidSpec, UnknownName, segments
+from refreeze.dialects.fastai import (
+    DIALECT,
+    bn_freeze,
+    freeze,
+    freeze_to,
+    in_inference_mode,
+    layer_groups,
+    unfreeze,
+)
+from refreeze.dialects.targets import Target
+from twins import LAYERS, expanded, fastai_cases
+
+GROUPS = [["stem"], ["body/conv1", "body/bn", "body/conv10"], ["neck", "head"]]
+
+
+def learner():
+    return {name: Target() for name in LAYERS}
+
+
+def frozen_of(model):
+    return {name for name, layer in model.items() if not layer.trainable}
+
+
+@pytest.mark.parametrize("n", range(-10, 11))
+def test_freeze_to_follows_pythons_rules_for_slices_within_and_beyond_the_ends(n):
+    trains = {name for group in GROUPS[n:] for name in group}
+    model = learner()
+    freeze_to(model, n, GROUPS)
+    policy = DIALECT.policy({"groups": GROUPS, "calls": [{"at": 0, "call": "freeze_to", "n": n}]}, LAYERS, total=1)
+    assert frozen_of(model) == policy.frozen_at(0) == set(LAYERS) - trains
+
+
+@pytest.mark.parametrize("n", range(-4, 5))
+def test_freeze_to_forgets_what_was_before(n):
+    once, after_others = learner(), learner()
+    freeze_to(once, n, GROUPS)
+    for call in (lambda m: freeze(m, GROUPS), lambda m: unfreeze(m, GROUPS), lambda m: freeze_to(m, n, GROUPS)):
+        call(after_others)
+    assert frozen_of(once) == frozen_of(after_others)
+
+
+def test_freeze_trains_the_last_group_and_unfreeze_all():
+    model = learner()
+    freeze(model, GROUPS)
+    assert frozen_of(model) == {*GROUPS[0], *GROUPS[1]}
+    unfreeze(model, GROUPS)
+    assert frozen_of(model) == set()
+
+
+def test_unfreeze_and_bn_freeze_false_are_not_the_same():
+    """The question of the forum thread: one is about which layers train, the other about how batch norms run."""
+    model = learner()
+    freeze_to(model, 3, GROUPS)
+    bn_freeze(model, True, ["body/bn"])
+    bn_freeze(model, False, ["body/bn"])
+    assert frozen_of(model) == set(LAYERS)
+    assert in_inference_mode(model, ["body/bn"]) == {"body/bn"}, "it is frozen"
+    unfreeze(model, GROUPS)
+    assert in_inference_mode(model, ["body/bn"]) == set()
+    bn_freeze(model, True, ["body/bn"])
+    assert frozen_of(model) == set(), "gamma and beta still train"
+    assert in_inference_mode(model, ["body/bn"]) == {"body/bn"}
+
+
+@given(case=fastai_cases)
+def test_the_schedule_is_what_the_calls_do_one_after_the_other(case):
+    groups = [expanded(group, case.names) for group in case.config["groups"]]
+    norms = expanded(case.config.get("batch_norm", []), case.names)
+    grouped = {name for group in groups for name in group}
+    policy = DIALECT.policy(case.config, case.names, total=case.total)
+    model = learner()
+    for epoch in range(case.total):
+        for call in case.config["calls"]:
+            match call:
+                case {"at": at, "call": "bn_freeze", "do_freeze": flag} if at == epoch:
+                    bn_freeze(model, flag, norms)
+                case {"at": at, "call": "freeze_to", "n": n} if at == epoch:
+                    freeze_to(model, n, groups)
+                case {"at": at, "call": "freeze" | "unfreeze" as name} if at == epoch:
+                    {"freeze": freeze, "unfreeze": unfreeze}[name](model, groups)
+        assert policy.frozen_at(epoch) == frozen_of(model) & grouped
+        assert policy.at(epoch).bn_frozen == in_inference_mode(model, norms)
+
+
+@given(case=fastai_cases, data=st.data())
+def test_only_the_order_within_an_epoch_counts(case, data):
+    calls = case.config["calls"]
+    epochs = sorted({call["at"] for call in calls})
+    order = data.draw(st.permutations(epochs))
+    regrouped = [call for epoch in order for call in calls if call["at"] == epoch]
+    one, two = (DIALECT.policy(case.config | {"calls": c}, case.names, total=24) for c in (calls, regrouped))
+    assert segments(one, 24) == segments(two, 24)
+
+
+def test_before_the_first_call_all_train():
+    config = {"groups": [["a"], ["b"]], "calls": [{"at": 2, "call": "freeze"}]}
+    found = segments(DIALECT.policy(config, total=3), 3)
+    assert [(s.start, s.frozen) for s in found] == [(0, set()), (2, {"a"})]
+
+
+def test_a_layer_in_no_group_keeps_its_state():
+    model = {"a": Target(), "b": Target(trainable=False), "c": Target()}
+    freeze_to(model, 0, [["a"], ["c"]])
+    assert frozen_of(model) == {"b"}
+
+
+def test_layer_groups_cut_the_layers_at_the_given_ones():
+    assert layer_groups(LAYERS, ["neck", "body/conv1"]) == GROUPS
+    assert layer_groups(learner(), ["neck", "body/conv1"]) == GROUPS
+    assert layer_groups(["a", "b"], []) == [["a", "b"]]
+    with pytest.raises(UnknownName, match=r"starts: unknown 'nek' \(did you mean 'neck'\?\)"):
+        layer_groups(LAYERS, ["nek"])
+    with pytest.raises(InvalidSpec, match="starts = 'stem' must be a layer after the first one"):
+        layer_groups(LAYERS, ["stem", "neck"])
+
+
+class Norm:
+    """A batch normalization by its looks."""
+
+    running_mean = trainable = True
+
+
+def test_batch_normalizations_are_found_by_their_statistics():
+    model = {"conv": Target(), "bn": Norm()}
+    bn_freeze(model, True)
+    assert model["bn"].bn_freeze is True
+    assert model["conv"].bn_freeze is False
+    assert in_inference_mode(model) == {"bn"}
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda m: freeze_to(m, True, GROUPS), InvalidSpec, "n = True must be an integer"),
+        (lambda m: freeze_to(m, 1.0, GROUPS), InvalidSpec, r"n = 1\.0 must be an integer"),
+        (lambda m: freeze_to(m, 0, [["stem"], ["hed"]]), UnknownName, "groups: unknown 'hed'"),
+        (lambda m: bn_freeze(m, "no", []), InvalidSpec, "do_freeze = 'no' must be True or False"),
+        (lambda m: bn_freeze(m, True, ["nb"]), UnknownName, "batch_norm: unknown 'nb'"),
+    ],
+)
+def test_a_bad_call_is_rejected_and_changes_nothing(call, kind, message):
+    model = learner()
+    freeze(model, GROUPS)
+    before = dict(model)
+    with pytest.raises(kind, match=message):
+        call(model)
+    assert model == before
+
+
+TWO = [["stem"], ["head"]]
+BAD = [
+    ({"calls": []}, InvalidSpec, "config = {'calls': []} must be an object with the key 'groups'"),
+    ({"groups": []}, InvalidSpec, "groups = [] must be array of length >= 1"),
+    ({"groups": [["stem"], []]}, InvalidSpec, "groups[1] = [] must be array of length >= 1"),
+    ({"groups": [["stem"], ["stem"]]}, InvalidSpec, "groups = ['stem', 'stem'] must be distinct names"),
+    ({"groups": [["body"], ["body/bn"]]}, InvalidSpec, "groups = ['body/conv1', 'body/bn', 'body/conv10', 'body/bn'] "),
+    ({"groups": [["stm"]]}, UnknownName, "groups[0]: unknown 'stm' (did you mean 'stem'?)"),
+    ({"groups": TWO, "batch_norm": ["bn"]}, UnknownName, "batch_norm: unknown 'bn'"),
+    (
+        {"groups": TWO, "calls": [{"at": 0, "call": "frieze"}]},
+        InvalidSpec,
+        "calls[0].call = 'frieze' must be one of 'f",
+    ),
+    ({"groups": TWO, "calls": [{"at": -1, "call": "freeze"}]}, InvalidSpec, "calls[0].at = -1 must be int >= 0"),
+    ({"groups": TWO, "calls": [{"at": 0}]}, InvalidSpec, "calls[0] = {'at': 0} must be an object with the key 'call'"),
+    (
+        {"groups": TWO, "calls": [{"at": 0, "call": "freeze"}, {"at": 0, "call": "freeze_to"}]},
+        InvalidSpec,
+        "calls[1] = {'at': 0, 'call': 'freeze_to'} must be an object with the key 'n'",
+    ),
+    (
+        {"groups": TWO, "calls": [{"at": 0, "call": "freeze", "n": 1}]},
+        InvalidSpec,
+        "calls[0] = {'at': 0, 'call': 'freeze', 'n': 1} must be an object without the key 'n' (known are at, call)",
+    ),
+    (
+        {"groups": TWO, "calls": [{"at": 0, "call": "freeze_to", "n": True}]},
+        InvalidSpec,
+        "calls[0].n = True must be int",
+    ),
+    (
+        {"groups": TWO, "calls": [{"at": 0, "call": "bn_freeze", "do_freeze": 0}]},
+        InvalidSpec,
+        "calls[0].do_freeze = 0 must be bool",
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "kind", "message"), BAD, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_bad_configuration_is_rejected_with_the_place_and_what_is_allowed(config, kind, message):
+    with pytest.raises(kind) as caught:
+        DIALECT.policy(config, LAYERS, total=9)
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(message)

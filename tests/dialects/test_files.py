@@ -1,0 +1,98 @@
+"""Configuration files: the three formats, what they hold, what is wrong with them."""
+
+import json
+
+import pytest
+from refreeze import InvalidSpec
+from refreeze.dialects.files import read
+
+SPEC = {"layers": ["a", "b"], "training_interval": [0, 5], "initial_learning_rate": 1e-3}
+YAML = """
+dialect: vl3d
+config:
+  - layers: [a, b]
+    training_interval: [0, 5]
+    initial_learning_rate: 1e-3   # YAML 1.1 says that this is a string
+"""
+TOML = """
+dialect = "vl3d"
+[[config]]
+layers = ["a", "b"]
+training_interval = [0, 5]
+initial_learning_rate = 1e-3
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def file(name, text):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return file
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "byte order mark"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", json.dumps({"dialect": "vl3d", "config": [SPEC]})),
+        ("a.yaml", YAML),
+        ("a.YML", YAML),
+        ("a.toml", TOML),
+    ],
+)
+def test_the_formats_say_the_same(write, name, text, mark):
+    found, config = read(write(name, mark + text))
+    assert found.name == "vl3d"
+    assert config == [SPEC]
+    assert read(str(write(name, text)))[1] == config
+
+
+def test_yaml_numbers_are_numbers(write):
+    text = "dialect: vl3d\nconfig: [1e3, -1.5E-3, .5e1, 1.0e+2, 1e, e3]"
+    assert read(write("a.yaml", text))[1] == [1000.0, -0.0015, 5.0, 100.0, "1e", "e3"]
+
+
+def test_yaml_anchors_and_merges_work_and_own_keys_win(write):
+    text = "dialect: vl3d\nconfig: [&a {x: 1, y: 2}, {<<: *a, y: 3}, *a]"
+    assert read(write("a.yaml", text))[1] == [{"x": 1, "y": 2}, {"x": 1, "y": 3}, {"x": 1, "y": 2}]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "dialect: vl3d\nconfig: [{x: 1, y: 2, x: 3}]", "the key 'x' is given twice in one object"),
+        ("a.json", '{"dialect": "vl3d", "config": [{"x": 1, "x": 1}]}', "the key 'x' is given twice in one object"),
+        ("a.toml", 'dialect = "vl3d"\nconfig = []\nconfig = []', "well-formed TOML (Cannot overwrite a value"),
+        ("a.json", '{"dialect": ', "well-formed JSON (Expecting value: line 1 column 13"),
+        ("a.yaml", "dialect: [", "well-formed YAML (while parsing a flow node expected"),
+        ("a.yaml", "? [a]\n: 1", "found unhashable key"),
+        ("a.yaml", "a: !!python/object:os.system x", "could not determine a constructor"),
+        ("a.yaml", b"\xff\xfe", "well-formed YAML ('utf-8' codec can't decode"),
+        ("a.json", "[" * 100_000, "well-formed JSON (maximum recursion depth exceeded"),
+        ("a.txt", "", "named .json, .yaml, .yml, .toml"),
+        ("yaml", "", "named .json, .yaml, .yml, .toml"),
+        ("a.yaml", "", "None must be an object with exactly the keys 'dialect' and 'config'"),
+        ("a.json", "[]", "[] must be an object with exactly the keys 'dialect' and 'config'"),
+        ("a.json", '{"dialect": "vl3d"}', "must be an object with exactly the keys"),
+        ("a.json", '{"dialect": "vl3d", "config": [], "epochs": 3}', "must be an object with exactly the keys"),
+        ("a.json", '{"dialect": 3, "config": []}', "dialect = 3 must be a string"),
+        ("a.json", '{"dialect": "vl3", "config": []}', "dialect = 'vl3' must be one of 'vl3d', 'lighter'"),
+    ],
+)
+def test_a_bad_file_is_rejected_with_what_is_wrong(write, name, text, message):
+    path = write(name, text)
+    with pytest.raises(InvalidSpec) as caught:
+        read(path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
+    with pytest.raises(InvalidSpec, match=r"a file that can be read \(No such file or directory\)"):
+        read(tmp_path / "missing.yaml")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(InvalidSpec, match=r"a file that can be read \(Is a directory\)"):
+        read(tmp_path / "folder.json")

@@ -1,0 +1,91 @@
+"""FreezeOut: the shares, the strict boundary, the cosines, errors."""
+
+import math
+
+import pytest
+from hypothesis import given
+from refreeze import InvalidSpec
+from refreeze.dialects import dialect
+from refreeze.dialects.freezeout import DIALECT
+from twins import LAYERS, Case, freezeout_cases, meant
+
+THREE = ("stem", "body", "head")
+
+
+def starts(total, names=THREE, **config):
+    """Return the first frozen step of each layer, or None."""
+    policy = DIALECT.policy(config, names, total=total)
+    return [next((step for step in range(total) if name in policy.frozen_at(step)), None) for name in names]
+
+
+def test_the_defaults_are_those_of_the_script():
+    assert starts(1000) == [513, 730, None], "0.8 ** 3 = 0.512, 0.9 ** 3 = 0.729, strictly after"
+    assert starts(1000, how_scale="squared") == [641, 811, None]
+    assert starts(1000, how_scale="linear") == [801, 901, None]
+
+
+def test_the_boundary_is_strict():
+    """0.5 of 10 steps: step 5 is still trained, as the script freezes at j > max_j."""
+    assert starts(10, t_0=0.5, how_scale="linear") == [6, 8, None]
+
+
+def test_a_single_layer_and_t_0_of_the_whole_run_freeze_nothing():
+    assert starts(10, names=("only",), t_0=0.1) == [None]
+    assert starts(10, t_0=1) == [None, None, None]
+
+
+def script(case: Case):
+    """As the script works: rates by layer and step, of layers that are active; in floats, as there."""
+    t_0 = case.config.get("t_0", 0.8)
+    t_0 = int(t_0.split("/")[0]) / int(t_0.split("/")[1]) if isinstance(t_0, str) else t_0
+    power = ["linear", "squared", "cubic"].index(case.config.get("how_scale", "cubic")) + 1
+    layers = meant(case)
+    for i, name in enumerate(layers):
+        lr_ratio = 1.0 if name == layers[-1] else (t_0 + (1 - t_0) * i / (len(layers) - 1)) ** power
+        max_j = case.total * lr_ratio
+        for j in range(case.total):
+            scale = 0.05 / lr_ratio if case.config.get("scale_lr", True) else 0.05
+            yield name, j, scale * (1 + math.cos(math.pi * j / max_j))
+
+
+@given(case=freezeout_cases)
+def test_the_rates_are_those_of_the_script_while_a_layer_trains(case):
+    rates = DIALECT.learning_rates(case.config, case.names, total=case.total)
+    policy = DIALECT.policy(case.config, case.names, total=case.total)
+    for name, step, expected in script(case):
+        if name not in policy.frozen_at(step):
+            assert rates.learning_rates_at(step)[name] == pytest.approx(expected, rel=1e-9, abs=1e-15)
+    for step in range(case.total):
+        assert rates.learning_rates_at(step).keys() == set(meant(case)) - policy.frozen_at(step)
+    assert case.total == 0 or rates.names == set(meant(case))
+
+
+def test_the_rates_start_at_the_peak_and_change_at_every_step():
+    rates = DIALECT.learning_rates({"learning_rate": 0.5, "scale_lr": False}, THREE, total=5)
+    assert rates.learning_rates_at(0) == dict.fromkeys(THREE, 0.5)
+    assert list(rates.boundaries(5)) == [1, 2, 3, 4]
+    assert DIALECT.learning_rates({"learning_rate": 0.512}, THREE, total=5).learning_rates_at(0)["stem"] == 1.0
+
+
+def test_a_dialect_without_rates_has_none():
+    assert dialect("composer").learning_rates({}, THREE, total=5) is None
+
+
+BAD = [
+    ({"t_0": 0}, "t_0 = 0.0 must be in (0, 1]"),
+    ({"t_0": "0/7"}, "t_0 = '0/7' must be in (0, 1]"),
+    ({"t_0": 1.01}, "t_0 = 1.01 must be float <= 1.0"),
+    ({"how_scale": "cube"}, "how_scale = 'cube' must be one of 'cubic', 'linear', 'squared'"),
+    ({"scale_lr": 1}, "scale_lr = 1 must be bool"),
+    ({"learning_rate": 0}, "learning_rate = 0 must be float > 0.0"),
+    ({"learning_rate": float("inf")}, "learning_rate = inf must be float <= 1.79"),
+    ({"t0": 1}, "config = {'t0': 1} must be an object without the key 't0' (known are how_scale, layers, "),
+]
+
+
+@pytest.mark.parametrize(("config", "message"), BAD, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize("ask", [DIALECT.policy, DIALECT.learning_rates], ids=["policy", "rates"])
+def test_a_bad_configuration_is_rejected_with_the_place_and_what_is_allowed(config, message, ask):
+    with pytest.raises(InvalidSpec) as caught:
+        ask(config, LAYERS, total=9)
+    assert str(caught.value).startswith(message)

@@ -1,0 +1,39 @@
+"""Rates: the constructors, and that they are pure functions of time."""
+
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from refreeze.rates import cosine, discriminative
+
+
+def test_each_group_is_slower_than_the_next_by_the_factor():
+    rates = discriminative([["a", "b"], ["c"], ["d"]], learning_rate=0.8, factor=2)
+    assert rates.learning_rates_at(0) == {"a": 0.2, "b": 0.2, "c": 0.4, "d": 0.8}
+    assert rates.names == {"a", "b", "c", "d"}
+
+
+@given(horizon=st.fractions(Fraction(1, 3), 20), peak=st.floats(1e-6, 10), ticks=st.permutations(range(25)))
+def test_a_cosine_falls_from_its_peak_to_nothing_and_then_ends(horizon, peak, ticks):
+    rates = cosine({"a": (peak, horizon)})
+    at = {tick: rates.learning_rates_at(tick).get("a") for tick in ticks}  # asked in any order
+    trained = [at[tick] for tick in range(25) if tick <= horizon]
+    assert trained[0] == peak
+    assert trained == sorted(trained, reverse=True)
+    assert len(set(trained)) == len(trained) or peak < 1e-5
+    assert all(at[tick] is None for tick in range(25) if tick > horizon)
+    if horizon.denominator == 1:
+        assert at[int(horizon)] == pytest.approx(0, abs=1e-12)
+    if horizon % 2 == 0:
+        assert at[int(horizon / 2)] == pytest.approx(peak / 2)
+    assert trained == pytest.approx([peak * math.cos(math.pi * t / 2 / horizon) ** 2 for t in range(len(trained))])
+
+
+@given(total=st.integers(0, 20))
+def test_between_boundaries_no_rate_changes(total):
+    rates = cosine({"a": (0.1, Fraction(7, 2)), "b": (0.2, Fraction(total + 1))})
+    boundaries = {0, *rates.boundaries(total)}
+    for tick in range(1, total):
+        assert tick in boundaries or rates.learning_rates_at(tick) == rates.learning_rates_at(tick - 1)

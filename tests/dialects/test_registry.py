@@ -1,0 +1,199 @@
+"""The registry, entry points, configurations as objects, error messages, JSON Schemas."""
+
+import importlib.metadata
+import json
+import runpy
+import sys
+from importlib import resources
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given
+from refreeze import InvalidSpec, always
+from refreeze.dialects import BUILT_IN, Dialect, dialect, dialects, lighter
+from twins import TWINS
+
+
+class Names(msgspec.Struct, forbid_unknown_fields=True):
+    """A dialect of a third party: these, always."""
+
+    names: tuple[str, ...]
+
+
+THIRD = Dialect(
+    name="third",
+    source="a third party",
+    config=Names,
+    root="",
+    unit="epochs",
+    names="layers",
+    build=lambda config, names, run: always(config.names),
+)
+
+
+@pytest.fixture
+def install(monkeypatch):
+    """Pretend that packages with these entry points are installed: (name, object or exception)."""
+
+    def pretend(*points):
+        class Entry(importlib.metadata.EntryPoint):
+            def load(self):
+                found = dict(points)[self.name]
+                if isinstance(found, Exception):
+                    raise found
+                return found
+
+        entries = [Entry(name, f"package_of_{name}:DIALECT", "refreeze.dialects") for name, _ in points]
+        monkeypatch.setattr(
+            importlib.metadata, "entry_points", lambda *, group: entries if group == "refreeze.dialects" else []
+        )
+
+    return pretend
+
+
+def test_the_built_in_dialects_come_in_their_order_under_their_names():
+    found = dialects()
+    assert tuple(found)[: len(BUILT_IN)] == BUILT_IN
+    assert BUILT_IN[:4] == ("vl3d", "lighter", "kempner", "fastai")
+    assert all(one.name == name and one.source for name, one in found.items())
+    assert all(dialect(name) is found[name] for name in found)
+
+
+def test_a_third_party_adds_a_dialect_by_an_entry_point(install):
+    install(("third", THIRD))
+    assert list(dialects()) == [*BUILT_IN, "third"]
+    assert dialect("third").policy({"names": ["a"]}, total=1).frozen_at(0) == {"a"}
+
+
+def test_a_broken_entry_point_does_not_hinder_the_others(install):
+    install(("third", THIRD), ("broken", ImportError("no module named x")))
+    assert dialect("third") is THIRD
+    assert dialect("vl3d").name == "vl3d"
+    with pytest.raises(InvalidSpec, match=r"entry point broken = 'package_of_broken:DIALECT' must be a Dialect to imp"):
+        dialect("broken")
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([("lighter", THIRD)], "entry point package_of_lighter:DIALECT = 'lighter' must be a name that no other"),
+        ([("third", THIRD), ("third", THIRD)], "entry point package_of_third:DIALECT = 'third' must be a name that no"),
+        ([("other", THIRD)], "entry point other = Dialect(name='third', "),
+        ([("third", "no dialect")], "entry point third = 'no dialect' must be a Dialect with the name 'third'"),
+        (
+            [("third", AttributeError("DIALECT"))],
+            "entry point third = 'package_of_third:DIALECT' must be a Dialect to ",
+        ),
+    ],
+)
+def test_an_entry_point_that_cannot_be_used_is_an_error(install, points, message):
+    install(*points)
+    with pytest.raises(InvalidSpec) as caught:
+        dialects()
+    assert str(caught.value).startswith(message)
+
+
+def test_an_unknown_dialect_is_an_error_that_lists_the_known(install):
+    install(("third", THIRD))
+    with pytest.raises(InvalidSpec, match=r"dialect = 'ligther' must be one of 'vl3d', 'lighter', .*'third'"):
+        dialect("ligther")
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_configuration_is_its_own_plain_data(name):
+    @given(case=TWINS[name].cases)
+    def check(case):
+        found = dialect(name)
+        config = found.parse(case.config)
+        assert found.parse(config) == found.parse(msgspec.to_builtins(config)) == config
+        assert found.parse(json.loads(json.dumps(case.config))) == config
+
+    check()
+
+
+@pytest.mark.parametrize(("total", "per", "message"), [(-1, 1, "total = -1"), (1, 0, "steps_per_epoch = 0")])
+def test_the_run_is_checked(total, per, message):
+    for ask in (lighter.DIALECT.policy, lighter.DIALECT.learning_rates):
+        with pytest.raises(InvalidSpec, match=message):
+            ask([], total=total, steps_per_epoch=per)
+
+
+# JSON Schema ---------------------------------------------------------------------------------------------------------
+def shipped(name):
+    return json.loads(resources.files("refreeze.dialects").joinpath("schemas", f"{name}.json").read_text())
+
+
+def test_generating_the_schemas_again_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["refreeze.dialects", str(tmp_path)])
+    runpy.run_module("refreeze.dialects", run_name="__main__")
+    folder = resources.files("refreeze.dialects") / "schemas"
+    again = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    assert again == {file.name: file.read_text() for file in folder.iterdir()}
+    assert again.keys() == {f"{name}.json" for name in BUILT_IN}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_shipped_schema_is_one(name):
+    jsonschema.Draft202012Validator.check_schema(shipped(name))
+    assert shipped(name)["properties"]["dialect"] == {"const": name}
+
+
+def is_valid(name, file):
+    return jsonschema.Draft202012Validator(shipped(name)).is_valid(file)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_the_schema_accepts_what_the_dialect_accepts(name):
+    @given(case=TWINS[name].cases)
+    def check(case):
+        assert is_valid(name, {"dialect": name, "config": case.config})
+
+    check()
+
+
+VL3D = {"layers": ["a"], "training_interval": [0, 5]}
+INVALID = [
+    ("vl3d", [VL3D | {"layers": []}]),
+    ("vl3d", [VL3D | {"strategy": {"type": "zigzag"}}]),
+    ("vl3d", [VL3D | {"training_interval": [0]}]),
+    ("vl3d", [VL3D | {"colour": 1}]),
+    ("lighter", [{"names": []}]),
+    ("lighter", [{"names": "a", "until_step": -1}]),
+    ("lighter", [{"names": "a", "unfreeze_every_n_epochs": 0}]),
+    ("lighter", [{"modules": "a"}]),
+    ("kempner", {"freeze": [{"frozen": True}]}),
+    ("kempner", {"module_patterns": {"a": []}}),
+    ("kempner", {"freeze_schedule": [{"start_step": "1", "specs": [{"module": "a"}]}]}),
+    ("fastai", {"groups": []}),
+    ("fastai", {"groups": [["a"]], "calls": [{"at": 0, "call": "freeze", "n": 1}]}),
+    ("fastai", {"groups": [["a"]], "calls": [{"at": 0, "call": "bn_freeze", "do_freeze": 1}]}),
+    ("composer", {"freeze_start": 2}),
+    ("composer", {"freeze_start": "1/0"}),
+    ("composer", {"layers": "some"}),
+    ("freezeout", {"how_scale": "cube"}),
+    ("freezeout", {"scale_lr": "no"}),
+    ("gradual", {"every": 0}),
+    ("gradual", {"factor": 0}),
+    ("chain_thaw", {}),
+    ("chain_thaw", {"epochs": [0]}),
+    ("lisa", {"n_layers": 1}),
+    ("lisa", {"n_layers": 1, "step_interval": 1, "seed": -1}),
+    ("lightning", {"multiplier": 0.5}),
+    ("lightning", {"backbone": "backbone"}),
+]
+
+
+@pytest.mark.parametrize(("name", "config"), INVALID)
+def test_the_schema_rejects_what_the_dialect_rejects(name, config):
+    assert not is_valid(name, {"dialect": name, "config": config})
+    with pytest.raises(InvalidSpec):
+        dialect(name).parse(config)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_schema_rejects_another_dialect_and_other_keys(name):
+    config = [] if name in ("vl3d", "lighter") else {}
+    assert not is_valid(name, {"dialect": "other", "config": config})
+    assert not is_valid(name, {"dialect": name})
+    assert not is_valid(name, {"dialect": name, "config": config, "epochs": 3})

@@ -1,0 +1,102 @@
+"""What the functions of kempner and fastai write on: mappings, PyTorch's looks, Keras models."""
+
+import pytest
+from refreeze import Unsupported
+from refreeze.dialects import fastai, kempner, targets
+from refreeze.dialects.targets import Target
+
+
+class Tensor:
+    """A parameter of PyTorch by its looks: ``size`` is a method there."""
+
+    def __init__(self, *shape):
+        self.shape = shape
+        self.requires_grad = True
+
+    def size(self):
+        raise AssertionError("not to be called")
+
+
+class Module:
+    def __init__(self, **parameters):
+        self.parameters = parameters
+
+    def named_parameters(self):
+        return self.parameters.items()
+
+
+def test_a_module_of_pytorch_is_asked_for_its_parameters():
+    module = Module(weight=Tensor(3, 4), bias=Tensor(4), scale=Tensor())
+    assert kempner.freeze_params(module, ["weight", "scale"]) == 12 + 1
+    assert [tensor.requires_grad for tensor in module.parameters.values()] == [False, True, False]
+    assert kempner.freeze_params(dict(module.named_parameters()), ["*"], frozen=False) == 13
+
+
+def test_a_mapping_is_taken_as_it_is():
+    model = {"a": Target(size=7), "b": Target()}
+    assert targets.parameters(model) is targets.layers(model) is model
+    assert kempner.freeze_params(model, ["a"]) == 7
+
+
+@pytest.fixture(scope="module")
+def keras():
+    return pytest.importorskip("keras")
+
+
+def nested(keras):
+    layers = keras.layers
+    inner = keras.Sequential([keras.Input((6,)), layers.Dense(5, name="conv"), layers.BatchNormalization(name="bn")])
+    inner.name = "backbone"
+    shared = layers.Dense(5, name="shared")
+    entry = keras.Input((6,))
+    x = shared(layers.Dropout(0.1)(inner(entry)))
+    x = layers.MultiHeadAttention(2, 2, name="mha")(x[:, None], x[:, None])
+    return keras.Model(entry, layers.Dense(3, name="head")(shared(x)))
+
+
+@pytest.mark.engine
+def test_names_on_a_keras_model_are_those_of_the_engine(keras):
+    from refreeze.engine import tree
+
+    model = nested(keras)
+    assert list(targets.layers(model)) == tree.layer_names(model)
+    assert dict(targets.parameters(model)) == tree.variables(model)
+    assert "backbone/bn/gamma" in targets.parameters(model)
+    assert not any("moving" in name or "seed" in name for name in targets.parameters(model))
+
+
+@pytest.mark.engine
+def test_kempner_freezes_variables_of_a_keras_model(keras):
+    model = nested(keras)
+    backbone = 6 * 5 + 5 + 5 + 5
+    specs = [kempner.FreezeSpec("backbone/*"), kempner.FreezeSpec("*/bias", False)]
+    assert kempner.apply_freeze_specs(model, specs, {}) == {"backbone/*": backbone, "*/bias": 5}
+    frozen = {name for name, variable in targets.parameters(model).items() if not variable.trainable}
+    assert frozen == {"backbone/conv/kernel", "backbone/bn/gamma", "backbone/bn/beta"}
+    assert len(model.trainable_variables) == len(targets.parameters(model)) - 3
+    kempner.freeze_params(model, ["*"], frozen=False)
+    moving = [variable for variable in model.variables if "moving" in variable.path]
+    assert len(moving) == 2
+    assert not any(variable.trainable for variable in moving), "statistics do not become parameters"
+
+
+@pytest.mark.engine
+def test_fastai_freezes_layers_of_a_keras_model(keras):
+    model = nested(keras)
+    groups = fastai.layer_groups(model, ["shared", "head"])
+    assert groups == [["backbone/conv", "backbone/bn"], ["shared", "mha"], ["head"]]
+    fastai.freeze(model, groups)
+    assert [layer.trainable for layer in targets.layers(model).values()] == [False] * 4 + [True]
+    assert fastai.in_inference_mode(model) == {"backbone/bn"}
+    fastai.unfreeze(model, groups)
+    fastai.bn_freeze(model, True)
+    assert all(layer.trainable for layer in targets.layers(model).values())
+    assert fastai.in_inference_mode(model) == {"backbone/bn"}
+    fastai.bn_freeze(model, False)
+    assert fastai.in_inference_mode(model) == set()
+
+
+@pytest.mark.engine
+def test_a_keras_model_that_is_not_built_is_refused(keras):
+    with pytest.raises(Unsupported, match=r"model 'later' is not built: give it an Input, or call it once"):
+        kempner.freeze_params(keras.Sequential([keras.layers.Dense(1)], name="later"), ["*"])
