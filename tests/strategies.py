@@ -15,10 +15,9 @@ from refreeze import Policy, Segment
 
 NAMES = ("a", "b", "c", "d")
 LAYERS = ("stem", "body/conv1", "body/conv2", "neck", "body/deep/conv3", "head")
-TOTALS = st.integers(0, 24)
+TOTALS = st.integers(1, 24)  # 0 has tests of its own
 WORDS = st.integers(0, 3) | st.integers(0, 2**64 - 1)
-# Mostly one rate, so that most drawn schedules have no conflict (SCH-6), but some have.
-RATES = st.sampled_from((0.1, 0.1, 0.1, 0.1, 0.5))
+RATES = st.sampled_from((0.1, 0.5))  # two, so that some drawn schedules have a conflict (SCH-6), but most have none
 
 
 def names(min_size: int = 0) -> st.SearchStrategy[tuple[str, ...]]:
@@ -62,6 +61,17 @@ def _compounds(draw: st.DrawFn, parts: st.SearchStrategy[tuple[Any, ...]]) -> tu
 def expressions(rates: st.SearchStrategy[float] = RATES) -> st.SearchStrategy[tuple[Any, ...]]:
     """Return policies as expressions; with ``rates=st.just(r)`` no tick has two rates."""
     return st.recursive(leaves(rates), _compounds, max_leaves=6)
+
+
+def clashes() -> st.SearchStrategy[tuple[Any, ...]]:
+    """Return policies of which many set two rates at one tick or another."""
+    one, other = (_rated(learning_rate) for learning_rate in (0.1, 0.5))
+    return st.tuples(st.sampled_from(("union", "override")), one, other, expressions(st.just(0.1)))
+
+
+def _rated(learning_rate: float) -> st.SearchStrategy[tuple[Any, ...]]:
+    rated = st.tuples(st.just("rate"), st.just(learning_rate), st.none() | st.integers(1, 4))
+    return rated | st.tuples(st.just("shift"), rated, st.integers(0, 3))
 
 
 def policy_of(expression: tuple[Any, ...]) -> Policy:
@@ -109,29 +119,39 @@ def encodings(draw: st.DrawFn, run: list[Says]) -> list[Segment]:
     return found
 
 
+STARTS = st.integers(0, 8)
+
+
 @st.composite
-def vl3d_specs(draw: st.DrawFn, declared: tuple[str, ...], rates: st.SearchStrategy[float] = RATES) -> dict[str, Any]:
+def vl3d_specs(
+    draw: st.DrawFn,
+    declared: tuple[str, ...],
+    rates: st.SearchStrategy[float] = RATES,
+    starts: st.SearchStrategy[int] = STARTS,
+) -> dict[str, Any]:
     some = st.lists(st.sampled_from(declared), unique=True, min_size=1)
     containers = [["body"], ["body/deep", "body/conv1"]] if "body/deep/conv3" in declared else []
-    layers = draw(st.one_of(some, st.sampled_from(["all", "all_reverse", *containers])))
-    start = draw(st.integers(0, 8))
-    spec = {"layers": layers, "training_interval": [start, draw(st.integers(start + 1, start + 16))]}
-    if draw(st.booleans()):
-        spec["strategy"] = draw(st.none() | _strategies(len(vl3d_layers(layers, declared))))
-    if draw(st.booleans()):
-        spec["initial_learning_rate"] = draw(st.none() | rates)
-    return spec
+    layers = draw(some | st.sampled_from(["all", "all_reverse", *containers]))
+    start = draw(starts)
+    n = len(vl3d_layers(layers, declared))
+    optional = {
+        "strategy": draw(st.none() | _strategies("round_robin", n) | _strategies("random", n)),
+        "initial_learning_rate": draw(st.none() | rates),
+    }
+    said = {key: value for key, value in optional.items() if value is not None or draw(st.booleans())}
+    return {"layers": layers, "training_interval": [start, draw(st.integers(start + 1, start + 16))], **said}
 
 
 @st.composite
-def _strategies(draw: st.DrawFn, n: int) -> dict[str, Any]:
-    kind = draw(st.sampled_from(("round_robin", "random")))
+def _strategies(draw: st.DrawFn, kind: str, n: int) -> dict[str, Any]:
     found = {"type": kind, "window_size": draw(st.integers(1, n)), "iterative_span": draw(st.integers(1, 5))}
     return found | ({"seed": draw(WORDS)} if kind == "random" and draw(st.booleans()) else {})
 
 
 @st.composite
-def vl3d_runs(draw: st.DrawFn, rates: st.SearchStrategy[float] = RATES) -> tuple[list[dict[str, Any]], list[str], int]:
-    """Return a configuration, the declared layers, and the epochs."""
+def vl3d_runs(
+    draw: st.DrawFn, rates: st.SearchStrategy[float] = RATES, starts: st.SearchStrategy[int] = STARTS
+) -> tuple[list[dict[str, Any]], list[str], int]:
+    """Return a configuration, the declared layers, and the epochs; with few ``starts``, rates may conflict."""
     declared = LAYERS[: draw(st.integers(1, len(LAYERS)))]
-    return draw(st.lists(vl3d_specs(declared, rates), max_size=3)), list(declared), draw(TOTALS)
+    return draw(st.lists(vl3d_specs(declared, rates, starts), min_size=1, max_size=3)), list(declared), draw(TOTALS)

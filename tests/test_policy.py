@@ -22,7 +22,7 @@ from refreeze import (
     stages,
     union,
 )
-from strategies import expressions, policy_of
+from strategies import clashes, expressions, policy_of
 
 ONE_RATE = st.just(0.1)
 TICKS = range(26)
@@ -49,7 +49,7 @@ def test_a_policy_means_what_its_expression_means_at_every_tick(expression):
         assert told(policy, tick) == says(expression, tick), f"tick {tick}"
 
 
-@given(expressions())
+@given(clashes())
 def test_SCH_6_a_tick_conflicts_exactly_if_two_rates_are_set_at_it(expression):
     policy = policy_of(expression)
     for tick in TICKS:

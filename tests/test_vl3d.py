@@ -25,7 +25,7 @@ from strategies import LAYERS, WORDS, vl3d_runs, vl3d_specs
 ONE_RATE = st.just(0.1)
 
 
-@given(vl3d_runs())
+@given(vl3d_runs(starts=st.integers(0, 2)))
 def test_the_segments_are_what_a_scan_of_every_epoch_finds(run):
     config, names, total = run
     """Or a conflict, at the first epoch of the run that has one (SCH-6)."""
@@ -144,6 +144,10 @@ def test_layers_come_in_declaration_order_with_names_and_in_the_order_of_the_spe
 @pytest.mark.parametrize("nothing", [None, [], ()])
 def test_no_specification_freezes_nothing(nothing):
     assert compute_schedule(nothing, 10) == ([], [], [])
+
+
+def test_SCH_1_no_epochs_no_operations():
+    assert compute_schedule([spec(initial_learning_rate=0.1)], 0) == ([], [], [])
 
 
 def test_a_configuration_may_be_objects_as_well_as_plain_data():
