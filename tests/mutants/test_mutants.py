@@ -278,7 +278,7 @@ def run_on_a_copy(folder: Path, tests: set[str], mutant: Mutant | None) -> subpr
     # PYTHONPATH comes before what is installed, an editable install too.
     environment = {**os.environ, "PYTHONPATH": str(folder), "HYPOTHESIS_PROFILE": "mutants"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *sorted(tests)]
-    return subprocess.run(command, cwd=TESTS, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def path(mutant: Mutant) -> str:
