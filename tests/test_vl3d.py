@@ -248,6 +248,11 @@ BAD_CONFIGURATIONS = [
     (random(seed=True), f"{FIRST}.strategy.seed = True must be int"),
     (random(seed="1"), f"{FIRST}.strategy.seed = '1' must be int"),
     (random(seed=None), f"{FIRST}.strategy.seed = None must be int"),
+    (
+        spec(strategy=STRATEGY | {"seed": 3}),
+        f"{FIRST}.strategy = {STRATEGY | {'seed': 3}} must be an object "
+        "without the key 'seed' (known are iterative_span, type, window_size)",
+    ),
     (spec(strategy={"type": "zigzag"}), f"{FIRST}.strategy.type = 'zigzag' must be one of 'round_robin', 'random'"),
     (spec(strategy={}), f"{FIRST}.strategy = {{}} must be an object with the key 'type'"),
     (spec(strategy="random"), f"{FIRST}.strategy = 'random' must be object | null"),
