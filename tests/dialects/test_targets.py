@@ -51,7 +51,8 @@ def nested(keras):
     entry = keras.Input((6,))
     x = shared(layers.Dropout(0.1)(inner(entry)))
     x = layers.MultiHeadAttention(2, 2, name="mha")(x[:, None], x[:, None])
-    return keras.Model(entry, layers.Dense(3, name="head")(shared(x)))
+    again = keras.Sequential([keras.Input((1, 5)), shared], name="again")
+    return keras.Model(entry, layers.Dense(3, name="head")(again(x)))
 
 
 @pytest.mark.engine

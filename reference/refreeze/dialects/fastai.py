@@ -9,7 +9,7 @@ otherwise (``train_bn``), and have ``BnFreeze`` in place of ``bn_freeze``: not h
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -35,9 +35,13 @@ class FreezeTo(_Call, tag="freeze_to", forbid_unknown_fields=True, frozen=True, 
 class Freeze(_Call, tag="freeze", forbid_unknown_fields=True, frozen=True, kw_only=True):
     """``freeze_to(-1)``: the last group trains."""
 
+    n: ClassVar[int] = -1
+
 
 class Unfreeze(_Call, tag="unfreeze", forbid_unknown_fields=True, frozen=True, kw_only=True):
     """``freeze_to(0)``: all train."""
+
+    n: ClassVar[int] = 0
 
 
 class BnFreeze(_Call, tag="bn_freeze", forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -86,15 +90,10 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     n, bn_freeze = 0, False
     parts = {0: state(n, bn_freeze)}
     for call in sorted(config.calls, key=lambda call: call.at):  # calls of one epoch stay in their order
-        match call:
-            case FreezeTo():
-                n = call.n
-            case Freeze():
-                n = -1
-            case Unfreeze():
-                n = 0
-            case BnFreeze():
-                bn_freeze = call.do_freeze
+        if isinstance(call, BnFreeze):
+            bn_freeze = call.do_freeze
+        else:
+            n = call.n
         parts[call.at] = state(n, bn_freeze)
     return stages(*parts.items())
 
