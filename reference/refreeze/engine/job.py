@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -104,37 +106,34 @@ def _progress(
         TimeElapsedColumn(),
     )
     with Progress(*columns, TextColumn("{task.fields[state]}"), console=console) as bar:
-        task = bar.add_task("training", total=total, state="")
+        task = bar.add_task("", total=total, state="")
 
         def begins(segment: Segment) -> None:
-            bar.update(task, description=f"epochs {segment.start}-{segment.stop - 1}, {len(segment.frozen)} frozen")
+            bar.update(task, description=f"{len(segment.frozen)} frozen")
 
         def ended(logs: dict[str, float]) -> None:
-            bar.update(task, advance=1, state="  ".join(f"{key} {value:.3f}" for key, value in sorted(logs.items())))
+            shown = [f"{key} {logs[key]:.3f}" for key in ("loss", "accuracy") if key in logs]
+            bar.update(task, advance=1, state="  ".join(shown))
 
         yield begins, ended
 
 
 def _table(reports: list[SegmentReport]) -> Table:
     table = Table(
-        title="Segments", caption="loss and accuracy at the end of the segment; step: traced anew or put back"
+        title="Segments",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption="loss, accuracy, test: at the end of the segment; step: a train step made anew, or put back",
     )
-    for heading in (
-        "epochs",
-        "frozen",
-        "frozen parameters",
-        "trainable",
-        "rate set",
-        "loss",
-        "accuracy",
-        "test",
-        "switch",
-        "step",
-    ):
-        table.add_column(heading, justify="left" if heading == "step" else "right")
+    headings = "epochs|frozen\nlayers|frozen\nparams|trained\nparams|rate\nset|loss|accu-\nracy|test|switch\nms".split(
+        "|"
+    )
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("step", no_wrap=True)
     for report in reports:
         last = {key: values[-1] for key, values in report.history.items() if values}
-        shown = [f"{last[key]:.4f}" if key in last else "" for key in ("loss", "accuracy", "val_accuracy")]
+        shown = [f"{last[key]:.3f}" if key in last else "" for key in ("loss", "accuracy", "val_accuracy")]
         segment = report.segment
         table.add_row(
             f"{segment.start}-{segment.start + report.epochs - 1}",
@@ -143,8 +142,8 @@ def _table(reports: list[SegmentReport]) -> Table:
             f"{report.trainable_parameters:,}",
             "" if segment.learning_rate is None else f"{segment.learning_rate:g}",
             *shown,
-            f"{report.switch_seconds * 1e3:.1f} ms",
-            "new" if report.new_step else "revisit",
+            f"{report.switch_seconds * 1e3:.1f}",
+            "new" if report.new_step else "back",
         )
     return table
 
@@ -226,7 +225,7 @@ def run(
         "backend": keras.backend.backend(),
         "python": platform.python_version(),
         "dialect": language.name,
-        "config": config,
+        "config": msgspec.to_builtins(config),
         "seed": seed,
         "switch": switch,
         "total": total,

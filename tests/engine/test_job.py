@@ -1,0 +1,166 @@
+"""The main job, as a user runs it: real digits, real files, a real Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_models
+from refreeze import InvalidSpec, ScheduleError, UnknownName, segments, wire
+from refreeze.dialects import vl3d
+from refreeze.engine import digits, job
+from refreeze.engine.guard import FrozenGuard, FrozenMoved
+
+pytestmark = pytest.mark.engine
+
+
+def model() -> Any:
+    return small_models.build("dense")
+
+
+def data() -> Any:
+    return (small_models.X, small_models.Y), (small_models.X[:8], small_models.Y[:8])
+
+
+def command(*arguments: str) -> list[str]:
+    return [str(Path(sys.executable).parent / "refreeze"), "run", *arguments]
+
+
+def spec(folder: Path, config: Any) -> str:
+    path = folder / "spec.json"
+    path.write_text(json.dumps({"dialect": "vl3d", "config": config}))
+    return str(path)
+
+
+def test_the_default_run_writes_what_it_says(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run(command("--out", str(out), "--epochs", "10"), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["history.json", "report.json", "timeline.png"]
+    assert (out / "timeline.png").read_bytes().startswith(b"\x89PNG")
+
+    history, report = (json.loads((out / name).read_text()) for name in ("history.json", "report.json"))
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert {len(values) for values in history.values()} == {10}
+    assert history["loss"][-1] < history["loss"][0]
+    assert history["val_accuracy"][-1] > 0.6  # of five digits; chance is 0.2
+
+    policy = vl3d.policy(vl3d.DIALECT.parse(digits.SCHEDULE))
+    expected = segments(policy, 10)
+    assert wire.from_json(report["schedule"]) == expected
+    assert [(item["start"], item["stop"], item["epochs"]) for item in report["segments"]] == [
+        (segment.start, segment.stop, segment.length) for segment in expected
+    ]
+    assert report["frozen_weights_compared"] > 0
+    assert not report["interrupted"]
+    for words in ("Pretraining the embedded network", "Segments", "all bitwise equal", "Wrote timeline.png"):
+        assert words in done.stdout
+
+
+def test_the_schedule_of_the_default_run_is_gradual_then_round_robin() -> None:
+    found = segments(vl3d.policy(vl3d.DIALECT.parse(digits.SCHEDULE)), digits.EPOCHS)
+    assert sum(segment.length for segment in found) == digits.EPOCHS
+    counts = [len(segment.frozen) for segment in found]
+    assert counts == [6, 4, 2, 0, 2, 2, 2, 2, 2, 0]
+
+
+def test_one_seed_is_one_result(tmp_path: Path) -> None:
+    arguments = {"spec": spec(tmp_path, [{"layers": ["one"], "training_interval": [1, 2]}]), "epochs": 3, "quiet": True,
+                 "model": "test_job:model", "data": "test_job:data"}  # fmt: skip
+    for number, switch in enumerate(("cached", "cached", "rebuild")):
+        assert job.run(**arguments, seed=5, switch=switch, out=str(tmp_path / str(number))) == 0
+    histories = [(tmp_path / str(number) / "history.json").read_text() for number in range(3)]
+    assert histories[0] == histories[1] == histories[2]
+
+
+def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        command("--out", str(out), "--epochs", "100000", "--spec", spec(tmp_path, [])),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:  # the timeline is printed when training begins
+        if "Pretraining" in line:
+            break
+    time.sleep(20)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    report, history = (json.loads((out / name).read_text()) for name in ("report.json", "history.json"))
+    assert report["interrupted"]
+    assert 0 < report["epochs_trained"] < 100000
+    assert {len(values) for values in history.values()} == {report["epochs_trained"]}
+    assert f"Interrupted after {report['epochs_trained']} of 100000 epochs." in output
+    assert "Wrote timeline.png, history.json and report.json" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"seed": -1}, InvalidSpec, "--seed = -1 must be an integer in [0, 2**32)"),
+        ({"model": "test_job"}, InvalidSpec, "--model = 'test_job' must be of the form module:name"),
+        (
+            {"model": "no_such:model"},
+            InvalidSpec,
+            "--model = 'no_such:model' must be the name of something that exists",
+        ),
+        ({"model": "test_job:data"}, InvalidSpec, "must be a function that returns a compiled Keras model"),
+        ({"data": "small_models:X"}, InvalidSpec, "must be a function that returns (x, y)"),
+        (
+            {"data": "test_job:too_few"},
+            InvalidSpec,
+            "--data = '48 inputs, 47 targets' must be as many inputs as targets",
+        ),
+        ({"data": "test_job:too_wide"}, InvalidSpec, "--data = (9, 9, 1) must be of the model's input shape (8, 8, 1)"),
+        ({"epochs": -1}, InvalidSpec, "total = -1 must be an integer >= 0"),
+        ({"model": "test_job:model"}, UnknownName, "unknown 'stem_conv'"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_trained_or_written(
+    tmp_path: Path, arguments: dict[str, Any], kind: type[ScheduleError], message: str
+) -> None:
+    with pytest.raises(kind) as raised:
+        job.run(**arguments, out=str(tmp_path / "out"), quiet=True)
+    assert message in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def too_few() -> Any:
+    return small_models.X, small_models.Y[1:]
+
+
+def too_wide() -> Any:
+    return np.zeros((4, 9, 9, 1), np.float32), np.zeros(4)
+
+
+def test_what_an_earlier_run_wrote_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.json").write_text("{}")
+    with pytest.raises(InvalidSpec, match="must be a new or an empty folder"):
+        job._folder(str(tmp_path / "out"))
+    monkeypatch.chdir(tmp_path)
+    assert [str(job._folder(None)) for _ in range(3)] == ["refreeze-out", "refreeze-out-2", "refreeze-out-3"]
+
+
+def test_the_guard_sees_a_frozen_weight_that_moves() -> None:
+    network = small_models.build("cnn")
+    network.get_layer("norm").trainable = False
+    guard = FrozenGuard()
+    guard.set_model(network)
+    guard.on_train_begin()
+    guard.on_epoch_end(0)
+    assert guard.checks == 4
+    moving_mean = network.get_layer("norm").moving_mean
+    moving_mean.assign(moving_mean + 1e-7)
+    with pytest.raises(FrozenMoved, match=r"epoch 1 of the segment: norm: .*moving_mean$"):
+        guard.on_epoch_end(1)
