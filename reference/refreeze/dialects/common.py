@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -10,7 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from refreeze.errors import InvalidSpec, NeedsModel
-from refreeze.policy import Policy, always, during, union
+from refreeze.policy import Policy, always, never, stages, union
 from refreeze.selectors import distinct, everything, under
 
 Tick = Annotated[int, Meta(ge=0)]
@@ -51,5 +52,21 @@ def chosen(wanted: Iterable[str] | str, names: Sequence[str] | None, where: str)
 
 
 def frozen_from(starts: Mapping[str, int], total: int) -> Policy:
-    """Return the policy that freezes each name from its tick on, to the end; starts >= ``total`` never come."""
-    return union(*(during(always([name]), start) for name, start in starts.items() if start < total))
+    """Return the policy that freezes each name from its tick on, to the end; starts >= ``total`` never come.
+
+    >>> [len(frozen_from({"a": 2, "b": 5, "c": 9}, total=9).frozen_at(tick)) for tick in (1, 2, 5, 9)]
+    [0, 1, 2, 2]
+    """
+    ticks = sorted({start for start in starts.values() if start < total})
+    return stages(*((tick, always(name for name, start in starts.items() if start <= tick)) for tick in ticks))
+
+
+def frozen_until(stops: Mapping[str, float]) -> Policy:
+    """Return the policy that freezes each name in [0, stop), an integer or infinity, and mentions all at all times.
+
+    >>> [len(frozen_until({"a": 0, "b": 3, "c": math.inf}).frozen_at(tick)) for tick in (0, 2, 3)]
+    [2, 2, 1]
+    """
+    ticks = sorted({0, *(int(stop) for stop in stops.values() if stop != math.inf)})
+    parts = ((tick, always(name for name, stop in stops.items() if stop > tick)) for tick in ticks)
+    return union(never(stops), stages(*parts))

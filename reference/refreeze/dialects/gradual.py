@@ -12,8 +12,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Names, Rate, chosen
-from refreeze.policy import Policy, always, during, never, union
+from refreeze.dialects.common import Count, Names, Rate, chosen, frozen_until
+from refreeze.policy import Policy
 from refreeze.rates import Rates, discriminative
 from refreeze.selectors import distinct
 
@@ -49,9 +49,8 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     >>> [sorted(thaw.frozen_at(epoch)) for epoch in (1, 2, 3, 4)]
     [['body', 'stem'], ['stem'], ['stem'], []]
     """
-    *lower, last = _groups(config, names)
-    parts = [during(always(group), 0, d * config.every) for d, group in enumerate(reversed(lower), start=1)]
-    return union(never(last), *parts)
+    groups = reversed(_groups(config, names))
+    return frozen_until({name: d * config.every for d, group in enumerate(groups) for name in group})
 
 
 def rates(config: Config, names: Sequence[str] | None = None) -> Rates | None:

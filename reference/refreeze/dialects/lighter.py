@@ -9,14 +9,15 @@ Clauses NAM-2, NAM-3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, to_builtins
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Names, Tick
+from refreeze.dialects.common import Count, Names, Tick, frozen_until
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
-from refreeze.policy import Policy, always, during, never, union
+from refreeze.policy import Policy, union
 from refreeze.selectors import distinct, exactly, prefix
 
 TARGETS = ("lighter.callbacks.Freezer", "lighter.callbacks.LighterFreezer")
@@ -76,14 +77,14 @@ def _listed(freezer: Freezer, key: str, where: str) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else distinct(value or (), f"{where}.{key}")
 
 
-def _release(freezer: Freezer, entry: int, steps_per_epoch: int) -> int | None:
-    """Return the step at which the entry number ``entry``, from 0, is released; None if never."""
+def _release(freezer: Freezer, entry: int, steps_per_epoch: int) -> float:
+    """Return the step at which the entry number ``entry``, from 0, is released; infinity if never."""
     every, start = freezer.unfreeze_every_n_epochs, freezer.start_epoch
     epochs = [] if freezer.until_epoch is None else [freezer.until_epoch]
     if every is not None or start is not None:
         epochs.append((start if start is not None else every or 0) + entry * (every or 0))
     steps = [] if freezer.until_step is None else [freezer.until_step]
-    return min((*steps, *(epoch * steps_per_epoch for epoch in epochs)), default=None)
+    return min((*steps, *(epoch * steps_per_epoch for epoch in epochs)), default=math.inf)
 
 
 def _freezer_policy(freezer: Freezer, where: str, names: Sequence[str] | None, steps_per_epoch: int) -> Policy:
@@ -99,14 +100,13 @@ def _freezer_policy(freezer: Freezer, where: str, names: Sequence[str] | None, s
     entries += [prefix(start, f"{where}.name_starts_with")(known) for start in starts]
     dropped = {*exactly(*except_exact, where=f"{where}.except_names")(known)}
     dropped.update(*(prefix(start, f"{where}.except_name_starts_with")(known) for start in except_starts))
-    if not {name for entry in entries for name in entry} - dropped:
-        raise EmptySelection(where, to_builtins(freezer))
-    policies = []
-    for number, entry in enumerate(entries):
-        kept = [name for name in entry if name not in dropped]
+    stops: dict[str, float] = {}
+    for number, entry in enumerate(entries):  # none is released before the one before it
         stop = _release(freezer, number, steps_per_epoch)
-        policies.append(never(kept) if stop == 0 else during(always(kept), 0, stop))
-    return union(*policies)
+        stops |= {name: stop for name in entry if name not in dropped}
+    if not stops:
+        raise EmptySelection(where, to_builtins(freezer))
+    return frozen_until(stops)
 
 
 def policy(config: Iterable[Freezer], names: Sequence[str] | None = None, steps_per_epoch: int = 1) -> Policy:

@@ -16,8 +16,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Names, Rate, Tick, chosen
-from refreeze.policy import Policy, always, during, never, union
+from refreeze.dialects.common import Names, Rate, Tick, chosen, frozen_until
+from refreeze.policy import Policy, always, never, union
 from refreeze.rates import Rates
 
 
@@ -60,8 +60,7 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     [['backbone/conv1', 'backbone/conv2'], []]
     """
     backbone, batch_norm = _backbone(config, names)
-    until = config.unfreeze_backbone_at_epoch
-    held = during(always(backbone), 0, until) if until else never(backbone)
+    held = frozen_until(dict.fromkeys(backbone, config.unfreeze_backbone_at_epoch))
     return union(held, (never if config.train_bn else always)(batch_norm))
 
 
