@@ -6,7 +6,7 @@ of="errors policy schedule windows selectors wire"
 tests=$(for name in $of vl3d; do echo "tests/test_$name.py"; done)
 sources=$(for name in $of dialects/vl3d; do printf '*/refreeze/%s.py,' "$name"; done)
 COVERAGE_FILE=$(mktemp)
-export COVERAGE_FILE
+export COVERAGE_FILE HYPOTHESIS_PROFILE=coverage
 trap 'rm -f "$COVERAGE_FILE"' EXIT
 # shellcheck disable=SC2086  # one word a file
 python -m coverage run --branch -m pytest -q -p no:cacheprovider $tests

@@ -125,18 +125,8 @@ def _table(reports: list[SegmentReport]) -> Table:
         padding=(0, 1, 0, 0),
         caption="loss, accuracy, test: at the end of the segment; step: a train step made anew, or put back",
     )
-    headings = [
-        "epochs",
-        "frozen\nlayers",
-        "frozen\nparams",
-        "trained\nparams",
-        "rate\nset",
-        "loss",
-        "accu-\nracy",
-        "test",
-        "switch\nms",
-    ]
-    for heading in headings:
+    headings = ["epochs", "frozen\nlayers", "frozen\nparams", "trained\nparams", "rate\nset"]
+    for heading in [*headings, "loss", "accu-\nracy", "test", "switch\nms"]:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("step", no_wrap=True)
     for report in reports:
