@@ -7,12 +7,14 @@ flags, kept and put back (``Cached``).
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections import OrderedDict
 from typing import Any, Protocol
 
 import keras
 
+from refreeze.engine.traces import forget_gradients
 from refreeze.errors import InvalidSpec, Unsupported
 
 _log = logging.getLogger("refreeze")
@@ -33,12 +35,14 @@ class Rebuild:
         self._model = model
 
     def to(self, signature: bytes) -> bool:
+        forget_gradients(self._model.train_function)
         self._model.make_train_function(force=True)
+        gc.collect()
         return True
 
 
 class Cached:
-    """One train function per set of flags, of which the ``size >= 1`` used last are kept.
+    """One train function per set of flags, of which the ``size >= 1`` used last are kept; the others are freed.
 
     A ``compile`` by the user in between makes all kept ones wrong, for they hold the old optimizer and loss; it is
     noticed at the next switch, and they are dropped.
@@ -60,6 +64,8 @@ class Cached:
         return model._compile_config, model.optimizer, model.jit_compile, model.run_eagerly, model.steps_per_execution
 
     def to(self, signature: bytes) -> bool:
+        forget_gradients(self._model.train_function)
+        before = len(self._kept)
         if any(now is not then for now, then in zip(self._identity(), self._compiled, strict=True)):
             self._kept.clear()
             self._compiled = self._identity()
@@ -69,6 +75,8 @@ class Cached:
             self._kept[signature] = self._model.train_function
             while len(self._kept) > self._size:
                 self._kept.popitem(last=False)
+            if len(self._kept) <= before:
+                gc.collect()  # a trace is a cycle of big objects; this takes less than the trace that is coming
         self._kept.move_to_end(signature)
         self._model.train_function = self._kept[signature]
         return new
