@@ -25,14 +25,14 @@ class Rates:
 
 
 def discriminative(groups: Sequence[Iterable[str]], learning_rate: float, factor: float) -> Rates:
-    """Return constant rates: ``learning_rate`` for the last group, ``factor`` times less for each group before it.
+    """Return constant rates: ``learning_rate`` for the last group, ``factor >= 1`` times less for each one before it.
 
     Source: ULMFiT (arXiv 1801.06146), section 3.2, with the factor 2.6.
 
     >>> discriminative([["stem"], ["body"], ["head"]], 0.01, 10).learning_rates_at(7)
     {'head': 0.01, 'body': 0.001, 'stem': 0.0001}
     """
-    rates = {name: learning_rate / factor**depth for depth, names in enumerate(reversed(groups)) for name in names}
+    rates = {name: learning_rate * factor**-depth for depth, names in enumerate(reversed(groups)) for name in names}
     return Rates(frozenset(rates), lambda tick: rates, lambda total: ())
 
 

@@ -54,7 +54,7 @@ BAD = [
     ({"every": True}, InvalidSpec, "every = True must be int"),
     ({"learning_rate": float("inf")}, InvalidSpec, "learning_rate = inf must be float <= 1.79"),
     ({"factor": float("inf")}, InvalidSpec, "factor = inf must be float <= 1.79"),
-    ({"factor": 0}, InvalidSpec, "factor = 0 must be float > 0.0"),
+    ({"factor": 0.9}, InvalidSpec, "factor = 0.9 must be float >= 1.0"),
 ]
 
 

@@ -15,6 +15,11 @@ def test_each_group_is_slower_than_the_next_by_the_factor():
     assert rates.names == {"a", "b", "c", "d"}
 
 
+def test_the_first_of_a_thousand_groups_does_not_learn_at_all():
+    rates = discriminative([[str(i)] for i in range(1000)], learning_rate=0.01, factor=2.6)
+    assert rates.learning_rates_at(0)["0"] == 0.0
+
+
 @given(
     horizon=st.integers(1, 20).map(Fraction) | st.fractions(Fraction(1, 3), 20),
     peak=st.floats(1e-6, 10),

@@ -19,6 +19,7 @@ Count = Annotated[int, Meta(ge=1)]
 Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 Layers = Names | Literal["all"]
 Rate = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
+Factor = Annotated[float, Meta(ge=1, le=sys.float_info.max)]
 Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*$")]
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Names, Rate, chosen, frozen_until
+from refreeze.dialects.common import Count, Factor, Names, Rate, chosen, frozen_until
 from refreeze.policy import Policy
 from refreeze.rates import Rates, discriminative
 from refreeze.selectors import distinct
@@ -27,8 +27,8 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The epochs between two groups."""
     learning_rate: Rate | None = None
     """The learning rate of the last group; None: no rates are set."""
-    factor: Rate = 2.6
-    """By what the rate of each group is divided for the one before it."""
+    factor: Factor = 2.6
+    """By what the rate of each group is divided for the one before it, >= 1."""
 
 
 def _groups(config: Config, names: Sequence[str] | None) -> list[tuple[str, ...]]:

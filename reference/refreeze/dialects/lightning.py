@@ -9,14 +9,12 @@ batch normalizations for the whole run, as its documentation suggests; the callb
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Names, Rate, Tick, chosen, frozen_until
+from refreeze.dialects.common import Factor, Names, Rate, Tick, chosen, frozen_until
 from refreeze.policy import Policy, always, never, union
 from refreeze.rates import Rates
 
@@ -38,7 +36,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The backbone's rate in its first epoch; None: ``learning_rate * backbone_initial_ratio_lr``."""
     backbone_initial_ratio_lr: Rate = 0.1
     """See there."""
-    multiplier: Annotated[float, Meta(ge=1, le=sys.float_info.max)] = 2.0
+    multiplier: Factor = 2.0
     """By what the backbone's rate grows in each epoch, until it reaches ``learning_rate``; >= 1."""
 
 
