@@ -1,0 +1,235 @@
+"""Adapters: how the kit reaches an implementation, and what can go wrong with one that is not a broken law.
+
+An implementation at schedule level is a callable from request to answer, or a program that does so line by line. Both
+are asked through ``Adapter.ask``, which raises a ``Fault`` unless it gets an answer in time, to this request, of a form
+that the protocol knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shlex
+import signal
+import subprocess
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from refreeze.conformance.protocol import PROTOCOL, Answer, Level, Request, Unsupported, features, read_answer
+from refreeze.errors import InvalidSpec
+from refreeze.loading import load_object
+
+FaultKind = Literal[
+    "not-started", "crashed", "timeout", "rubbish", "wrong-id", "out-of-order", "malformed", "lied-unsupported"
+]  # fmt: skip
+
+
+class Fault(Exception):
+    """The adapter is at fault, not the schedule: nothing that it answers can be judged."""
+
+    def __init__(self, kind: FaultKind, detail: str, request: Request | None = None) -> None:
+        super().__init__(kind, detail)
+        self.kind: FaultKind = kind
+        self.detail, self.request = detail, request
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"
+
+
+class Transport(Protocol):
+    """A way to send one line and get one."""
+
+    def send(self, line: bytes, timeout: float) -> bytes:
+        """Return the answer to ``line``; raises ``Fault``, "timeout" after as many seconds."""
+
+    def close(self) -> None:
+        """End what was started."""
+
+
+class InProcess:
+    """A callable, in a thread of its own, so that one that hangs does not hang the kit."""
+
+    def __init__(self, respond: Callable[[Request], Any]) -> None:
+        self._respond = respond
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[bytes | Fault] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        for line in iter(self._lines.get, None):
+            self._answers.put(self._answer(line))
+
+    def _answer(self, line: bytes) -> bytes | Fault:
+        try:
+            answer = self._respond(msgspec.json.decode(line))
+        except BaseException as error:  # also SystemExit, which would end the thread
+            *_, place = traceback.extract_tb(error.__traceback__)
+            return Fault("crashed", f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})")
+        try:
+            return msgspec.json.encode(answer)
+        except (TypeError, ValueError, RecursionError) as error:
+            return Fault("malformed", f"the answer is not JSON: {error}")
+
+    def send(self, line: bytes, timeout: float) -> bytes:
+        self._lines.put(line)
+        try:
+            answer = self._answers.get(timeout=timeout)
+        except queue.Empty:
+            raise Fault("timeout", f"no answer in {timeout:g} s") from None
+        if isinstance(answer, Fault):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        self._lines.put(None)
+
+
+class Subprocess:
+    """A program that reads requests line by line, kept running; what it writes to stderr is shown if it crashes."""
+
+    def __init__(self, command: str) -> None:
+        self._stderr = tempfile.TemporaryFile()
+        try:
+            self._process = subprocess.Popen(
+                shlex.split(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                start_new_session=True,
+            )
+        except (OSError, ValueError, IndexError) as error:
+            self._stderr.close()
+            raise Fault("not-started", f"{command!r}: {error}") from None
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(ValueError):  # closed
+            for line in self._process.stdout:
+                self._lines.put(line)
+        self._lines.put(b"")
+
+    def send(self, line: bytes, timeout: float) -> bytes:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + b"\n")
+            self._process.stdin.flush()
+            answer = self._lines.get(timeout=timeout)
+        except queue.Empty:
+            raise Fault("timeout", f"no answer in {timeout:g} s") from None
+        except OSError:
+            answer = b""
+        if not answer:
+            raise Fault("crashed", self._last_words())
+        return answer
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2)
+        code = self._process.poll()
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 2000))
+        said = self._stderr.read().decode(errors="replace").strip().splitlines()[-5:]
+        how = "it closed its output" if code is None else f"it ended with exit status {code}"
+        return how + (", after: " + " | ".join(said) if said else "")
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._stderr.close()
+
+
+class Adapter:
+    """An implementation that can be asked."""
+
+    level: Level = "schedule"
+
+    def __init__(self, name: str, transport: Transport, timeout: float = 20) -> None:
+        self.name = name
+        """What the user called it: the argument of ``refreeze verify`` that replays a case."""
+        self.supported: set[frozenset[str]] = set()
+        """The features of each request that it answered."""
+        self.unsupported: set[frozenset[str]] = set()
+        """The features of each request that it does not support; no set is in both."""
+        self._transport, self._timeout, self._asked = transport, timeout, 0
+
+    def ask(self, request: Request) -> Answer:
+        """Return the answer to ``request``, which has neither version nor id yet; raises ``Fault``."""
+        self._asked += 1
+        line = msgspec.json.encode({"refreeze": PROTOCOL, "id": f"c{self._asked}", **request})
+        try:
+            answer = self._read(self._transport.send(line, self._timeout), request)
+        except Fault as fault:
+            fault.request = msgspec.json.decode(line)
+            raise
+        return answer
+
+    def _read(self, line: bytes, request: Request) -> Answer:
+        shown = line[:200].decode(errors="replace").strip()
+        try:
+            data = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Fault("rubbish", f"not a line of JSON: {shown!r}") from None
+        if not isinstance(data, dict):
+            raise Fault("rubbish", f"not an object: {shown}")
+        if data.get("id") != f"c{self._asked}":
+            earlier = {f"c{number}" for number in range(1, self._asked)}
+            stale = isinstance(data.get("id"), str) and data["id"] in earlier
+            kind: FaultKind = "out-of-order" if stale else "wrong-id"
+            detail = "an earlier request, which has its answer" if stale else "no request"
+            raise Fault(kind, f"asked c{self._asked}, got {data.get('id', 'no id')!r}: the id of {detail}")
+        try:
+            answer = read_answer(request["op"], data)
+        except InvalidSpec as error:
+            raise Fault("malformed", str(error)) from None
+        self._remember(features(request), isinstance(answer, Unsupported))
+        return answer
+
+    def _remember(self, now: frozenset[str], unsupported: bool) -> None:
+        (self.unsupported if unsupported else self.supported).add(now)
+        if now in self.unsupported and now in self.supported:
+            raise Fault("lied-unsupported", f"it supports one request with {', '.join(sorted(now))}, not another")
+
+    def close(self) -> None:
+        """End what was started."""
+        self._transport.close()
+
+
+def load(reference: str | Callable[[Request], Any] | None = None, command: str | None = None, **options: Any) -> Adapter:
+    """Return the adapter for ``module:callable``, a callable itself, or the command line of a program.
+
+    Raises ``InvalidSpec`` unless exactly one is given and is such, ``Fault`` if it cannot be imported or started.
+    """
+    if (reference is None) == (command is None):
+        raise InvalidSpec("adapter", (reference, command), "either module:callable or a command")
+    if command is not None:
+        return Adapter(f"--command {shlex.quote(command)}", Subprocess(command), **options)
+    if isinstance(reference, str):
+        try:
+            respond = load_object("adapter", reference)
+        except InvalidSpec:
+            raise
+        except BaseException as error:
+            raise Fault("not-started", f"{reference}: {type(error).__name__}: {error}") from error
+        name = reference
+    else:
+        respond = reference
+        name = f"{getattr(respond, '__module__', '?')}:{getattr(respond, '__qualname__', '?')}"
+    if not callable(respond):
+        raise InvalidSpec("adapter", respond, "a callable from request to answer")
+    return Adapter(name, InProcess(respond), **options)

@@ -1,0 +1,153 @@
+"""fastai: groups of layers and the calls that freeze them, in epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from refreeze.conformance.cases import (
+    DROP,
+    LAYERS,
+    WRONG_INTS,
+    agree,
+    at,
+    invalid,
+    layers,
+    misspelt,
+    near,
+    reject,
+    same,
+    some,
+    variant,
+)
+from refreeze.conformance.laws import Family
+from refreeze.conformance.protocol import Request, segments_request
+
+Call = dict[str, Any]
+FREEZING = ("freeze_to", "freeze_to", "freeze", "unfreeze")
+
+
+def some_groups(draw: DrawFn, declared: list[str], least: int = 1) -> list[list[str]]:
+    """Return the declared layers, or some of them, as groups in any order."""
+    mine = some(draw, declared, min(least, len(declared)))
+    cuts = sorted(some(draw, range(1, len(mine)), min(least, len(mine)) - 1)) if len(mine) > 1 else []
+    return [mine[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(mine)], strict=True)]
+
+
+def a_call(draw: DrawFn, kinds: tuple[str, ...], ticks: int, groups: int) -> Call:
+    call: Call = {"at": draw(st.integers(0, ticks)), "call": draw(st.sampled_from(kinds))}
+    if call["call"] == "freeze_to":
+        call["n"] = draw(st.integers(-groups - 1, groups + 1))
+    if call["call"] == "bn_freeze":
+        call["do_freeze"] = draw(st.booleans())
+    return call
+
+
+@st.composite
+def requests(
+    draw: DrawFn, kinds: tuple[str, ...] = (*FREEZING, "bn_freeze"), least: int = 0, most: int = 4, ticks: int = 6
+) -> Request:
+    """Return any valid request."""
+    declared = layers(draw)
+    config: dict[str, Any] = {"groups": some_groups(draw, declared, 2 if least else 1)}
+    count = len(config["groups"])
+    config["calls"] = [a_call(draw, kinds, ticks, count) for _ in range(draw(st.integers(least, most)))]
+    if "bn_freeze" in kinds and draw(st.integers(0, 3)):
+        config["batch_norm"] = some(draw, declared, min(1, least))
+    return segments_request("fastai", declared, config, near(draw, *[call["at"] for call in config["calls"]] or [2]))
+
+
+def in_order(config: dict[str, Any]) -> dict[str, Any]:
+    return config | {"calls": sorted(config["calls"], key=lambda call: call["at"])}
+
+
+def spelt_out(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration with ``freeze_to`` in place of its abbreviations."""
+    n = {"freeze": -1, "unfreeze": 0}
+    calls = [
+        {"at": call["at"], "call": "freeze_to", "n": n[call["call"]]} if call["call"] in n else call
+        for call in config["calls"]
+    ]
+    return config | {"calls": calls}
+
+
+def from_the_front(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration with indices >= 0 only: -1 is the last group, and what is beyond the front is 0."""
+    calls = [
+        call | {"n": max(0, call["n"] + len(config["groups"]))} if call.get("n", 0) < 0 else call
+        for call in config["calls"]
+    ]
+    return config | {"calls": calls}
+
+
+def without_bn(request: Request) -> tuple[Request, Request]:
+    """Return two requests that differ in ``bn_freeze`` alone, of layers that are no batch normalizations."""
+    config = request["config"] | {"batch_norm": []}
+    calls = [call for call in config["calls"] if call["call"] != "bn_freeze"]
+    return request | {"config": config | {"calls": calls}}, request | {"config": config}
+
+
+@st.composite
+def with_unknown_layer(draw: DrawFn, requests: st.SearchStrategy[Request], batch_norm: bool = True) -> Request:
+    request = draw(requests)
+    config = request["config"]
+    if not batch_norm or draw(st.booleans()):
+        target = draw(st.sampled_from(config["groups"]))
+    else:
+        target = config.setdefault("batch_norm", [])
+    target.insert(draw(st.integers(0, len(target))), misspelt(draw, request["names"]))
+    return request
+
+
+@st.composite
+def with_layer_in_two_groups(draw: DrawFn, requests: st.SearchStrategy[Request]) -> Request:
+    request = draw(requests)
+    groups = request["config"]["groups"]
+    layer = draw(st.sampled_from([name for group in groups for name in group]))
+    groups.append([layer]) if draw(st.booleans()) else groups[-1 if layer in groups[0] else 0].append(layer)
+    return request
+
+
+_BASE = segments_request(
+    "fastai",
+    list(LAYERS),
+    {
+        "groups": [["stem"], ["conv2", "conv1"], ["head"]],
+        "calls": [
+            {"at": 0, "call": "freeze"},
+            {"at": 1, "call": "freeze_to", "n": -2},
+            {"at": 2, "call": "bn_freeze", "do_freeze": True},
+            {"at": 3, "call": "unfreeze"},
+        ],
+        "batch_norm": ["conv1"],
+    },
+    6,
+)
+_EDITS = [
+    *at((), [], "stem", 3, True),
+    *at(("groups",), [], {}, "stem", 3, ["stem"], [[]], [["stem"], []], [["stem", 1]], DROP),
+    *at(("groups",), [["stem", "stem"]], [["stem"], ["stem"]]),
+    *at(("calls",), {}, "freeze", 3, ["freeze"]),
+    *(edit for number in range(4) for edit in at(("calls", number, "at"), *WRONG_INTS, DROP)),
+    *at(("calls", 0, "call"), "freez", "Freeze", 1, True, DROP),
+    *at(("calls", 1, "n"), True, "1", 1.5, DROP),
+    *at(("calls", 2, "do_freeze"), 1, 0, "yes", DROP),
+    *at(("calls", 3, "when"), 1),
+    *at(("batch_norm",), {}, "conv1", 3, [1], ["conv1", "conv1"]),
+    *at(("batch_norms",), ["conv1"]),
+]
+
+FAMILIES: dict[str, Family] = {
+    "FAI-1-agrees_with_the_reference": agree(requests(kinds=("freeze_to",), least=2)),
+    "FAI-1-negative_n_counts_from_the_end": variant(requests(kinds=("freeze_to",), least=1), from_the_front),
+    "FAI-1-invalid_spec": reject("invalid-spec", with_layer_in_two_groups(requests(least=2))),
+    "FAI-2-agrees_with_the_reference": agree(requests(least=3, most=5, ticks=1)),
+    "FAI-2-ticks_order_the_calls": variant(requests(least=2), in_order),
+    "FAI-3-abbreviations": variant(requests(kinds=FREEZING, least=1), spelt_out),
+    "FAI-4-agrees_with_the_reference": agree(requests(kinds=(*FREEZING, "bn_freeze", "bn_freeze"), least=2)),
+    "FAI-4-bn_freeze_freezes_nothing": same(requests(kinds=("bn_freeze", "freeze_to"), least=2).map(without_bn)),
+    "NAM-2-unknown_name": reject("unknown-name", with_unknown_layer(requests())),
+    "CFG-1-invalid_spec": invalid([_BASE], _EDITS),
+}

@@ -1,0 +1,256 @@
+"""KempnerForge: freeze specifications and stages, in steps, their application and their canonical form."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from refreeze.conformance.cases import DROP, WRONG_INTS, agree, at, family, invalid, near, reject, same, some
+from refreeze.conformance.laws import (
+    Case,
+    Family,
+    applied,
+    equal_forms,
+    equal_forms_equal_schedules,
+    flips,
+    idempotent,
+)
+from refreeze.conformance.protocol import Request, segments_request
+
+Spec = dict[str, Any]
+PARAMETERS = ("enc.1.w", "enc.1.b", "enc.2.w", "emb.w", "Enc.w", "head.w")
+ALIASES = {"encoder": ["enc.*"], "inputs": ["emb.*", "enc.1.*"], "firsts": ["*.1.?", "head.*"]}
+MODULES = (*ALIASES, "*.w", "enc.1.?", "[he]*", "enc.[!2].*", "head.w", "*", "E*")
+"""Aliases and patterns, of which most overlap with others."""
+
+
+def patterns(module: str, aliases: dict[str, list[str]]) -> list[str]:
+    return aliases.get(module, [module])
+
+
+def matches(name: str, module: str, aliases: dict[str, list[str]]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns(module, aliases))
+
+
+def some_specs(draw: DrawFn, modules: list[str], least: int = 1, most: int = 3, repeat: bool = True) -> list[Spec]:
+    """Return specifications, often of the same modules and of overlapping ones."""
+    found = draw(st.lists(st.sampled_from(modules), min_size=least, max_size=most, unique=not repeat))
+    return [{"module": module, "frozen": draw(st.booleans())} for module in found]
+
+
+def a_config(
+    draw: DrawFn, declared: list[str], stages: int = 3, modules: tuple[str, ...] = MODULES, most: int = 3
+) -> dict[str, Any]:
+    usable = [module for module in modules if any(matches(name, module, ALIASES) for name in declared)]
+    usable = usable if len(usable) < 4 or draw(st.booleans()) else some(draw, usable, 2, 4)
+    config: dict[str, Any] = {"freeze": some_specs(draw, usable, least=0, most=most), "module_patterns": ALIASES}
+    starts = sorted(draw(st.sets(st.integers(0, 9), max_size=stages)))
+    if starts or draw(st.booleans()):
+        config["freeze_schedule"] = [{"start_step": start, "specs": some_specs(draw, usable)} for start in starts]
+    if not draw(st.integers(0, 3)):
+        config["valid_modules"] = draw(st.sampled_from((None, list(MODULES))))
+    return config
+
+
+def starts(config: dict[str, Any]) -> list[int]:
+    return [stage["start_step"] for stage in config.get("freeze_schedule", [])]
+
+
+def active(config: dict[str, Any], step: int) -> dict[str, bool]:
+    """Return the active modules at ``step`` and whether each freezes."""
+    lists = [config["freeze"], *(s["specs"] for s in config.get("freeze_schedule", []) if s["start_step"] <= step)]
+    return {spec["module"]: spec["frozen"] for found in lists for spec in found}
+
+
+@st.composite
+def requests(draw: DrawFn, stages: int = 3, modules: tuple[str, ...] = MODULES, most: int = 3) -> Request:
+    """Return any valid request."""
+    declared = draw(st.permutations(PARAMETERS))[: draw(st.integers(1, len(PARAMETERS)))]
+    config = a_config(draw, declared, stages, modules, most)
+    return segments_request("kempner", declared, config, near(draw, *starts(config) or [2]))
+
+
+@st.composite
+def one_module(draw: DrawFn) -> Request:
+    """Return one specification that freezes."""
+    config = {"freeze": [{"module": draw(st.sampled_from(MODULES)), "frozen": True}], "module_patterns": ALIASES}
+    return segments_request("kempner", draw(st.permutations(PARAMETERS)), config, draw(st.integers(1, 3)))
+
+
+@st.composite
+def overridden(draw: DrawFn) -> Request:
+    """Return stages that override modules of ``freeze``, which overlap with others there: places matter."""
+    declared = list(PARAMETERS)
+    base = some_specs(draw, list(MODULES), least=2, most=3, repeat=False)
+    start = draw(st.integers(0, 4))
+    again = [spec | {"frozen": draw(st.booleans())} for spec in base if draw(st.booleans())]
+    stages = [{"start_step": start, "specs": again or [base[0] | {"frozen": not base[0]["frozen"]}]}]
+    if draw(st.booleans()):
+        stages.append({"start_step": start + draw(st.integers(1, 3)), "specs": some_specs(draw, list(MODULES))})
+    config = {"freeze": base, "freeze_schedule": stages, "module_patterns": ALIASES}
+    return segments_request("kempner", declared, config, near(draw, stages[-1]["start_step"] + 1))
+
+
+@st.composite
+def repeated_stage(draw: DrawFn) -> tuple[Request, Request]:
+    """Return a request, and the same with another stage that says again what is active."""
+    request = draw(requests(stages=2).filter(lambda r: active(r["config"], 99)))
+    config = request["config"]
+    step = draw(st.integers(0, 12).filter(lambda step: step not in starts(config)))
+    now = active(config, step) or active(config, 99)
+    if not active(config, step):
+        step = max(starts(config)) + 1
+    specs = [{"module": module, "frozen": now[module]} for module in some(draw, now)]
+    stages = [*config.get("freeze_schedule", []), {"start_step": step, "specs": specs}]
+    stages.sort(key=lambda stage: stage["start_step"])
+    request["total"] = max(request["total"], step + 2)
+    return request, request | {"config": config | {"freeze_schedule": stages}}
+
+
+@st.composite
+def renamed_aliases(draw: DrawFn) -> tuple[Request, Request]:
+    """Return a request, and the same with other words for its aliases, or patterns in place of those of one pattern."""
+    request = draw(requests())
+    words = {"encoder": draw(st.sampled_from(("e", "enc.*"))), "inputs": "i", "firsts": "f"}
+    config = request["config"]
+    renamed = config | {
+        "module_patterns": {words[name]: found for name, found in ALIASES.items()},
+        "freeze": [spec | {"module": words.get(spec["module"], spec["module"])} for spec in config["freeze"]],
+        "freeze_schedule": [
+            stage | {"specs": [s | {"module": words.get(s["module"], s["module"])} for s in stage["specs"]]}
+            for stage in config.get("freeze_schedule", [])
+        ],
+        "valid_modules": None,
+    }
+    if words["encoder"] == "enc.*":
+        del renamed["module_patterns"]["enc.*"]
+    return request, request | {"config": renamed}
+
+
+# Canonical forms ---------------------------------------------------------------------------------------------------
+@st.composite
+def permuted(draw: DrawFn) -> Case:
+    """Return two configurations with the same specifications in another order, which may mean the same or not."""
+    request = draw(requests(modules=draw(st.sampled_from((MODULES, ("*.w", "encoder", "*"))))))
+    request["names"], request["total"] = list(PARAMETERS), max(starts(request["config"]) or [0]) + 1
+    config = request["config"]
+    other = config | {"freeze": draw(st.permutations(config["freeze"]))}
+    if "freeze_schedule" in config:
+        other["freeze_schedule"] = [s | {"specs": draw(st.permutations(s["specs"]))} for s in config["freeze_schedule"]]
+    return {"request": request, "other": request | {"config": other}}
+
+
+@st.composite
+def trivially_equal(draw: DrawFn) -> Case:
+    """Return two configurations of which the second repeats a specification, or swaps two neighbours that agree."""
+    request = draw(requests(stages=0))
+    config = request["config"]
+    found = some_specs(draw, list(MODULES), repeat=False)
+    frozen, other = draw(st.booleans()), list(found)
+    if len(found) > 1 and draw(st.booleans()):
+        found = [found[0] | {"frozen": frozen}, found[1] | {"frozen": frozen}, *found[2:]]
+        other = [found[1], found[0], *found[2:]]
+    else:
+        place = draw(st.integers(0, len(found) - 1))
+        other = [*found[: place + 1], *found[place:]]
+    return {
+        "request": request | {"config": config | {"freeze": found}},
+        "other": request | {"config": config | {"freeze": other}},
+    }
+
+
+# Applying ----------------------------------------------------------------------------------------------------------
+@st.composite
+def applications(draw: DrawFn, agreeing: bool = False) -> Request:
+    """Return a request to apply; with ``agreeing`` no parameter is matched by active specifications that disagree."""
+    request = draw(requests())
+    names, config = request["names"], request["config"]
+    tick = draw(st.sampled_from([tick for start in [*starts(config), 0] for tick in (start, max(0, start - 1))]))
+    now = active(config, tick)
+    if agreeing and any(len({f for m, f in now.items() if matches(name, m, ALIASES)}) > 1 for name in names):
+        frozen = draw(st.booleans())
+        for part in [config["freeze"], *(stage["specs"] for stage in config.get("freeze_schedule", []))]:
+            part[:] = [spec | {"frozen": frozen} for spec in part]
+    return {
+        "op": "apply",
+        "dialect": "kempner",
+        "names": names,
+        "sizes": [draw(st.sampled_from((3, 5, 7, 0))) for _ in names],
+        "frozen": some(draw, names, 0),
+        "config": config,
+        "tick": tick,
+    }
+
+
+# Wrong configurations ----------------------------------------------------------------------------------------------
+@st.composite
+def with_another_module(draw: DrawFn, *wrong: str, valid: bool) -> Request:
+    """Return a configuration with one module more, in ``freeze`` or in a stage that the run reaches."""
+    request = draw(requests())
+    config = request["config"]
+    config.pop("valid_modules", None)
+    if valid:
+        config["valid_modules"] = list(MODULES)
+    spec = {"module": draw(st.sampled_from(wrong)), "frozen": draw(st.booleans())}
+    stages = config.get("freeze_schedule") or [{"specs": config["freeze"], "start_step": 0}]
+    target = draw(st.sampled_from([config["freeze"], *(stage["specs"] for stage in stages)]))
+    target.insert(draw(st.integers(0, len(target))), spec)
+    return request | {"names": list(PARAMETERS), "total": max(starts(config) or [0]) + 1}
+
+
+_BASE = segments_request(
+    "kempner",
+    list(PARAMETERS),
+    {
+        "freeze": [{"module": "encoder", "frozen": True}, {"module": "head.w", "frozen": False}],
+        "freeze_schedule": [
+            {"start_step": 2, "specs": [{"module": "encoder", "frozen": False}]},
+            {"start_step": 4, "specs": [{"module": "*.w", "frozen": True}]},
+        ],
+        "module_patterns": {"encoder": ["enc.*"], "unused": ["emb.*"]},
+        "valid_modules": ["encoder", "head.w", "*.w"],
+    },
+    6,
+)
+_SPEC = [
+    *at(("module",), 1, True, ["encoder"], DROP),
+    *at(("frozen",), 1, 0, "true", "no"),
+    *at(("name",), "encoder"),
+]
+_EDITS = [
+    *at((), [], "encoder", 3, True),
+    *(((*place, *path), v) for place in (("freeze", 1), ("freeze_schedule", 1, "specs", 0)) for path, v in _SPEC),
+    *at(("freeze",), {}, "encoder", 3, ["encoder"], [["encoder", True]]),
+    *at(("freeze_schedule",), {}, 3, [2], [[2, []]]),
+    *at(("freeze_schedule", 1, "start_step"), *WRONG_INTS, DROP),
+    *at(("freeze_schedule", 1, "specs"), {}, "encoder", 3, DROP),
+    *at(("freeze_schedule", 1, "step"), 3),
+    *at(("module_patterns",), [], "enc.*", 3),
+    *at(("module_patterns", "encoder"), [], "enc.*", 3, [1]),
+    *at(("module_patterns", "unused"), [], [1]),
+    *at(("valid_modules",), {}, "encoder", 3, [1]),
+    *at(("freezes",), []),
+]
+_ORDER = [*at(("freeze_schedule", 1, "start_step"), 2, 1, 0), *at(("freeze_schedule", 0, "start_step"), 4, 5)]
+
+FAMILIES: dict[str, Family] = {
+    "KMP-2-equal_forms_mean_equal_schedules": Family(equal_forms_equal_schedules, permuted()),
+    "KMP-2-repeats_and_neighbours_do_not_matter": Family(equal_forms, trivially_equal()),
+    "KMP-3-agrees_with_the_reference": agree(overridden()),
+    "KMP-3-saying_it_again_changes_nothing": same(repeated_stage()),
+    "KMP-4-agrees_with_the_reference": agree(requests(stages=0, most=4)),
+    "KMP-5-agrees_with_the_reference": agree(one_module()),
+    "KMP-5-an_alias_is_its_patterns": same(renamed_aliases()),
+    "KMP-5-empty_selection": reject(
+        "empty-selection", with_another_module("nowhere", "enc", "HEAD.w", "enc.?", "[!a-zA-Z]*", valid=False)
+    ),
+    "KMP-6-invalid_spec": invalid([_BASE], _ORDER),
+    "KMP-7-unknown_name": reject("unknown-name", with_another_module("enc.*", "emb.w", "enc.2.w", valid=True)),
+    "KMP-8-agrees_with_the_reference": family(applied, applications()),
+    "KMP-8-flipped_is_what_changed": family(flips, applications(agreeing=True)),
+    "SCH-5-applying_again_changes_nothing": family(idempotent, applications(agreeing=True)),
+    "CFG-1-invalid_spec": invalid([_BASE], _EDITS),
+}

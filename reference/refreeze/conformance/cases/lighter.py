@@ -1,0 +1,192 @@
+"""Lighter: freezers, in steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from refreeze.conformance.cases import DROP, WRONG_INTS, agree, at, invalid, near, reject, same, some, variant
+from refreeze.conformance.laws import Family
+from refreeze.conformance.protocol import Request, segments_request
+
+Freezer = dict[str, Any]
+PARAMETERS = ("enc.1.w", "head.w", "enc.1.w2", "head.w2", "enc.10.w", "dec.enc.1.w")
+"""Prefixes of each other, and text that occurs in the middle of others."""
+PREFIXES = ("enc", "enc.1", "enc.1.", "enc.1.w", "dec", "head", "e")
+UNTIL = ("until_step", "until_epoch")
+
+
+def is_matched(name: str, freezer: Freezer, kind: str = "") -> bool:
+    """Return whether a freezer with lists matches a parameter, for ``kind="except_"`` whether it excepts it."""
+    prefixes = tuple(freezer.get(f"{kind}name_starts_with", ()))
+    return name in freezer.get(f"{kind}names", ()) or name.startswith(prefixes)
+
+
+def listed(freezer: Freezer) -> Freezer:
+    """Return the freezer with lists in place of strings."""
+    return {key: [value] if isinstance(value, str) else value for key, value in freezer.items()}
+
+
+def a_freezer(
+    draw: DrawFn, declared: list[str], when: tuple[str, ...] | None = None, entries: int = 1, strings: bool = True
+) -> Freezer:
+    prefixes = [prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in declared)]
+
+    def keys(kind: str, least: int) -> Freezer:
+        exact = some(draw, declared, 0, 2)
+        starts = some(draw, prefixes, min(len(prefixes), max(0, least - len(exact))), 2)
+        pairs = ((f"{kind}names", exact), (f"{kind}name_starts_with", starts))
+        return {key: value for key, value in pairs if value}
+
+    found = keys("", entries)
+    spared = keys("except_", 0) if draw(st.booleans()) else {}
+    if any(is_matched(name, found) and not is_matched(name, spared, "except_") for name in declared):
+        found |= spared
+    if strings:
+        found = {k: v[0] if len(v) == 1 and draw(st.booleans()) else v for k, v in found.items()}
+    if when is None:
+        when = draw(st.sampled_from((("until_step",), ("until_epoch",), UNTIL, (), ("start_epoch",))))
+        when += draw(st.sampled_from(((), (), ("unfreeze_every_n_epochs",))))
+    for key in when:
+        found[key] = draw(st.integers(1, 3) if key == "unfreeze_every_n_epochs" else st.integers(0, 6))
+    return found
+
+
+def asked(draw: DrawFn, config: list[Freezer], declared: list[str]) -> Request:
+    per = draw(st.sampled_from((1, 2, 3)))
+    ticks = [f[key] * (1 if key == "until_step" else per) for f in config for key in (*UNTIL, "start_epoch") if key in f]
+    ticks += [ticks[-1] + f["unfreeze_every_n_epochs"] * per for f in config if "unfreeze_every_n_epochs" in f and ticks]
+    return segments_request("lighter", declared, config, near(draw, *ticks or [3]), steps_per_epoch=per)
+
+
+@st.composite
+def requests(draw: DrawFn, least: int = 0, most: int = 3, declare: int = 1, **bounds: Any) -> Request:
+    """Return any valid request, with so many parameters declared or more."""
+    declared = draw(st.permutations(PARAMETERS))[: draw(st.integers(declare, len(PARAMETERS)))]
+    config = [a_freezer(draw, declared, **bounds) for _ in range(draw(st.integers(least, most)))]
+    return asked(draw, config, declared)
+
+
+def single(*when: str, **bounds: Any) -> st.SearchStrategy[Request]:
+    return requests(least=1, most=1, when=when, **bounds)
+
+
+@st.composite
+def both_untils(draw: DrawFn) -> Request:
+    """Return a freezer with both conditions, which come in either order, or with one."""
+    request = draw(requests(least=1, most=1, when=draw(st.sampled_from((UNTIL, UNTIL, UNTIL[:1], UNTIL[1:], ())))))
+    per = request["steps_per_epoch"] = draw(st.integers(1, 4))
+    ends = [end * (1 if key == "until_step" else per) for key, end in request["config"][0].items() if key in UNTIL]
+    return request | {"total": near(draw, *ends or [3])}
+
+
+@st.composite
+def gradual(draw: DrawFn) -> Request:
+    """Return a freezer that releases several entries one after the other."""
+    when = draw(st.sampled_from((("start_epoch",), (), ("start_epoch", "until_epoch"), ("until_step",))))
+    every = ("unfreeze_every_n_epochs",)
+    when += every if "start_epoch" not in when else draw(st.sampled_from((every, every, ())))
+    declared = list(PARAMETERS)
+    freezer = a_freezer(draw, declared, when=when, entries=2)
+    per = draw(st.integers(1, 3))
+    last = freezer.get("start_epoch", 1) + 3 * freezer.get("unfreeze_every_n_epochs", 0)
+    return segments_request("lighter", declared, [freezer], last * per + draw(st.integers(0, 3)), steps_per_epoch=per)
+
+
+@st.composite
+def reordered(draw: DrawFn) -> tuple[Request, Request]:
+    request = draw(requests(least=2))
+    return request, request | {"config": request["config"][::-1]}
+
+
+def without_exceptions(request: Request) -> Request:
+    return request | {"config": [{k: v for k, v in f.items() if "except" not in k} for f in request["config"]]}
+
+
+def split(config: list[Freezer]) -> list[Freezer]:
+    """Return one freezer for each entry."""
+    found = []
+    for freezer in map(listed, config):
+        rest = {k: v for k, v in freezer.items() if k not in ("names", "name_starts_with")}
+        found += [rest | {key: [entry]} for key in ("names", "name_starts_with") for entry in freezer.get(key, ())]
+    return found
+
+
+def in_steps(request: Request) -> tuple[Request, Request]:
+    per = request["steps_per_epoch"]
+    config = [
+        {k: v for k, v in freezer.items() if k != "until_epoch"} | {"until_step": freezer["until_epoch"] * per}
+        for freezer in request["config"]
+    ]
+    return request | {"config": config}, request
+
+
+# Wrong configurations ----------------------------------------------------------------------------------------------
+@st.composite
+def with_a_bad_entry(draw: DrawFn, *keys: str, entry: str) -> Request:
+    request = draw(requests(least=1))
+    number = draw(st.integers(0, len(request["config"]) - 1))
+    freezer = listed(request["config"][number])
+    key = draw(st.sampled_from(keys))
+    name = draw(st.sampled_from(request["names"]))
+    bad = {"name": (f"{name}x", name[:-1], "enc", "nowhere.w"), "prefix": (f"{name}.", "nc.1", "nowhere", "Enc")}[entry]
+    found = [*freezer.get(key, []), draw(st.sampled_from([b for b in bad if b not in request["names"]]))]
+    freezer[key] = draw(st.permutations(found))
+    request["config"][number] = freezer
+    return request
+
+
+@st.composite
+def left_with_nothing(draw: DrawFn) -> Request:
+    """Return a freezer of which the exceptions leave nothing."""
+    request = draw(requests(least=1))
+    number = draw(st.integers(0, len(request["config"]) - 1))
+    freezer = listed(request["config"][number])
+    matched = [name for name in request["names"] if is_matched(name, freezer)]
+    freezer = {k: v for k, v in freezer.items() if not k.startswith("except_")}
+    request["config"][number] = freezer | {"except_names": matched}
+    return request
+
+
+_BASE = segments_request(
+    "lighter",
+    list(PARAMETERS),
+    [
+        {"names": ["head.w", "head.w2"], "until_step": 4, "until_epoch": 3},
+        {"name_starts_with": ["enc.1"], "except_names": ["enc.1.w"], "start_epoch": 1, "unfreeze_every_n_epochs": 2},
+        {"name_starts_with": "enc", "except_name_starts_with": "enc.1"},
+    ],
+    12,
+    steps_per_epoch=2,
+)
+_TEXTS = ([], 1, True, {}, [1], ["head.w", 1])
+_EDITS = [
+    *at((), {}, "head.w", 3, True, [3], ["head.w"], [[]], [{}], [{"until_step": 3}], [{"except_names": ["head.w"]}]),
+    *((path, value) for i in (0, 1) for path, value in at((i, "until"), 3)),
+    *(e for i, key in ((0, "names"), (1, "name_starts_with"), (1, "except_names")) for e in at((i, key), *_TEXTS)),
+    *at((2, "except_name_starts_with"), *_TEXTS),
+    *at((0, "names"), ["head.w", "head.w"], DROP),
+    *at((1, "name_starts_with"), ["enc", "enc"], DROP),
+    *(e for i, key in ((0, "until_step"), (0, "until_epoch"), (1, "start_epoch")) for e in at((i, key), *WRONG_INTS)),
+    *at((1, "unfreeze_every_n_epochs"), 0, *WRONG_INTS),
+]
+_NAMES, _STARTS = ("names", "except_names"), ("name_starts_with", "except_name_starts_with")
+
+FAMILIES: dict[str, Family] = {
+    "LGT-1-agrees_with_the_reference": agree(single("until_step", declare=6)),
+    "LGT-1-unknown_name": reject("unknown-name", with_a_bad_entry(*_NAMES, entry="name")),
+    "LGT-1-empty_selection": reject("empty-selection", with_a_bad_entry(*_STARTS, entry="prefix")),
+    "LGT-1-nothing_left": reject("empty-selection", left_with_nothing()),
+    "LGT-2-agrees_with_the_reference": agree(both_untils()),
+    "LGT-2-an_epoch_is_its_steps": same(single("until_epoch").map(in_steps)),
+    "LGT-3-agrees_with_the_reference": agree(gradual()),
+    "LGT-4-agrees_with_the_reference": agree(requests(least=2)),
+    "LGT-4-order_does_not_matter": same(reordered()),
+    "LGT-4-one_freezer_is_one_for_each_entry": variant(
+        single("until_epoch", entries=2).map(without_exceptions), split
+    ),
+    "LGT-5-a_string_is_a_list_of_one": variant(requests(least=1), lambda config: [listed(f) for f in config]),
+    "CFG-1-invalid_spec": invalid([_BASE], _EDITS),
+}

@@ -1,0 +1,362 @@
+"""VL3D: specifications with intervals, and round-robin or random windows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from refreeze.conformance.cases import (
+    DROP,
+    LAYERS,
+    RATES,
+    SEEDS,
+    WRONG_INTS,
+    agree,
+    alternating,
+    at,
+    invalid,
+    layers,
+    meant,
+    misspelt,
+    near,
+    reject,
+    same,
+    some,
+    variant,
+)
+from refreeze.conformance.laws import Case, Family, coincide, counts, fair
+from refreeze.conformance.protocol import Request, segments_request
+
+Spec = dict[str, Any]
+KINDS = ("plain", "round_robin", "random")
+
+
+def a_spec(
+    draw: DrawFn,
+    declared: list[str],
+    kinds: tuple[str, ...] = KINDS,
+    wanted: tuple[Any, ...] = ("some", "some", "all", "all_reverse", ["body"]),
+    rates: tuple[float | None, ...] = (None,),
+    spans: int = 6,
+) -> Spec:
+    chosen: Any = draw(st.sampled_from(wanted))
+    if chosen == "some" or not meant(chosen, declared):
+        chosen = some(draw, declared)
+    n = len(meant(chosen, declared))
+    start, span, kind = draw(st.integers(0, 4)), draw(st.integers(1, 3)), draw(st.sampled_from(kinds))
+    stop = start + draw(st.integers(1, spans * span))
+    found: Spec = {"layers": chosen, "training_interval": [start, stop]}
+    if kind != "plain":
+        window = draw(st.integers(1, n))
+        found["strategy"] = {"type": kind, "window_size": window, "iterative_span": span}
+        if kind == "random" and draw(st.integers(0, 3)):
+            found["strategy"]["seed"] = draw(SEEDS)
+    elif draw(st.booleans()):
+        found["strategy"] = None
+    rate = draw(st.sampled_from(rates))
+    return found if rate is None else found | {"initial_learning_rate": rate}
+
+
+def asked(draw: DrawFn, config: list[Spec], names: list[str] | None) -> Request:
+    ticks = [tick for spec in config for tick in spec["training_interval"][1:]]
+    return segments_request("vl3d", names, config, near(draw, *ticks or [3]))
+
+
+@st.composite
+def requests(
+    draw: DrawFn, least: int = 0, most: int = 3, one: bool = False, distinct_rates: bool = False, **bounds: Any
+) -> Request:
+    """Return any valid request; all learning rates in it are equal, so that they do not conflict (SCH-6)."""
+    declared = layers(draw)
+    bounds.setdefault("rates", draw(st.sampled_from(((None,), (None, 0.5)))))
+    number = 1 if one else draw(st.integers(least, most))
+    config = [a_spec(draw, declared, **bounds) for _ in range(number)]
+    known = any(isinstance(s["layers"], str) or "body" in s["layers"] for s in config) or draw(st.integers(0, 5)) > 0
+    return asked(draw, config, declared if known else None)
+
+
+def single(*kinds: str, **bounds: Any) -> st.SearchStrategy[Request]:
+    return requests(one=True, kinds=kinds, **bounds)
+
+
+# Round robin and intervals -----------------------------------------------------------------------------------------
+@st.composite
+def windows(draw: DrawFn, *kinds: str, most: int = 6, spans: int = 8) -> Request:
+    """Return a round robin or random windows over several layers for several spans, that all happen."""
+    declared = [f"layer{number}" for number in range(8, 0, -1)] if most > 6 else list(LAYERS)
+    chosen = some(draw, declared, 2, most)
+    start, span = draw(st.integers(0, 3)), draw(st.integers(1, 3))
+    stop = start + span * draw(st.integers(1, spans)) + draw(st.integers(0, span - 1))
+    strategy = {
+        "type": draw(st.sampled_from(kinds)),
+        "window_size": draw(st.integers(1, len(chosen))),
+        "iterative_span": span,
+    }
+    if strategy["type"] == "random":
+        strategy["seed"] = draw(SEEDS)
+    config = [{"layers": chosen, "training_interval": [start, stop], "strategy": strategy}]
+    return segments_request("vl3d", declared, config, stop + draw(st.integers(0, 1)))
+
+
+@st.composite
+def full_cycles(draw: DrawFn) -> Case:
+    request = draw(windows("round_robin"))
+    (spec,) = request["config"]
+    n, window, span = len(spec["layers"]), spec["strategy"]["window_size"], spec["strategy"]["iterative_span"]
+    start, cycle = spec["training_interval"][0], n // math.gcd(n, window)
+    spec["training_interval"][1] = request["total"] = start + cycle * span
+    ticks = [start + k * span for k in range(cycle)]
+    return {"request": request, "layers": spec["layers"], "ticks": ticks, "times": window // math.gcd(n, window)}
+
+
+@st.composite
+def outside(draw: DrawFn) -> Case:
+    request = draw(requests(one=True))
+    start, stop = request["config"][0]["training_interval"]
+    after = stop < request["total"] and (start == 0 or draw(st.booleans()))
+    begin, end = (stop, request["total"]) if after else (0, min(start, request["total"]))
+    return {"request": request, "from": begin, "to": end, "frozen": 0}
+
+
+def inside(kind: str) -> st.SearchStrategy[Case]:
+    def case(request: Request) -> Case:
+        start, stop = request["config"][0]["training_interval"]
+        size = request["config"][0]["strategy"]["window_size"]
+        return {"request": request, "from": start, "to": stop, "frozen": size}
+
+    return windows(kind).map(case)
+
+
+# Random ------------------------------------------------------------------------------------------------------------
+@st.composite
+def several_draws(draw: DrawFn) -> Request:
+    """Return several specifications, random ones among them, with equal and different seeds: which number is whose?"""
+    declared = list(LAYERS)
+    seeds = draw(st.sampled_from((st.just(0), SEEDS)))
+    config = []
+    for _ in range(draw(st.integers(2, 3))):
+        spec = a_spec(draw, declared, kinds=("random", "random", "random", "plain", "round_robin"), spans=8)
+        if (spec.get("strategy") or {}).get("type") == "random":
+            spec["strategy"]["seed"] = draw(seeds)
+        config.append(spec)
+    return asked(draw, config, declared)
+
+
+@st.composite
+def longer(draw: DrawFn) -> Case:
+    request = draw(single("random"))
+    start, stop = request["config"][0]["training_interval"]
+    other = request["config"][0] | {"training_interval": [start, stop + draw(st.integers(1, 6))]}
+    request["total"] = stop + draw(st.integers(0, 2))
+    return {"request": request, "other": request | {"config": [other]}, "stop": stop}
+
+
+@st.composite
+def with_later_spec(draw: DrawFn) -> Case:
+    declared = layers(draw, least=2)
+    cut = draw(st.integers(1, len(declared) - 1))
+    mine, others = declared[:cut], declared[cut:]
+    kinds = ("random", "random", "plain", "round_robin")
+    config = [a_spec(draw, mine, kinds=("random",), wanted=("some",))]
+    config += [a_spec(draw, mine, kinds=kinds, wanted=("some",)) for _ in range(draw(st.integers(0, 1)))]
+    later = a_spec(draw, others, kinds=kinds, wanted=("some",))
+    request = asked(draw, config, declared)
+    return {"request": request, "other": request | {"config": [*config, later]}, "names": mine}
+
+
+def without_seed(config: list[Spec]) -> list[Spec]:
+    for spec in config:
+        if (spec.get("strategy") or {}).get("type") == "random":
+            if "seed" in spec["strategy"]:
+                del spec["strategy"]["seed"]
+            else:
+                spec["strategy"]["seed"] = 0
+    return config
+
+
+@st.composite
+def seeds_zero(draw: DrawFn) -> Request:
+    request = draw(requests(least=1, kinds=("random",)))
+    for spec in request["config"]:
+        if draw(st.booleans()):
+            spec["strategy"]["seed"] = 0
+        else:
+            spec["strategy"].pop("seed", None)
+    return request
+
+
+# Names, unions, rates ----------------------------------------------------------------------------------------------
+@st.composite
+def all_layers(draw: DrawFn) -> tuple[Request, Request]:
+    request = draw(windows("round_robin", "random"))
+    spec, names = request["config"][0], request["names"]
+    wanted = draw(st.sampled_from(("all", "all_reverse")))
+    spec["strategy"]["window_size"] = draw(st.integers(1, len(names)))
+    listed, word = ([spec | {"layers": value}] for value in (meant(wanted, names), wanted))
+    return request | {"config": listed}, request | {"config": word}
+
+
+@st.composite
+def containers(draw: DrawFn) -> tuple[Request, Request]:
+    request = draw(windows("round_robin", "random"))
+    spec, names = request["config"][0], request["names"]
+    wanted = ["body", *draw(st.permutations([name for name in names if not name.startswith("body/")]))]
+    wanted = draw(st.permutations(wanted[: draw(st.integers(1, 4))]))
+    wanted = wanted if "body" in wanted else ["body"]
+    listed = meant(wanted, names)
+    spec["strategy"]["window_size"] = draw(st.integers(1, len(listed)))
+    return request | {"config": [spec | {"layers": listed}]}, request | {"config": [spec | {"layers": wanted}]}
+
+
+@st.composite
+def reordered(draw: DrawFn) -> tuple[Request, Request]:
+    request = draw(requests(least=2, kinds=("plain", "round_robin")))
+    return request, request | {"config": request["config"][::-1]}
+
+
+@st.composite
+def overlapping(draw: DrawFn) -> Request:
+    """Return two or three specifications about the same layers at the same time."""
+    declared = layers(draw, least=2)
+    config = [a_spec(draw, declared, wanted=("some", "all")) for _ in range(draw(st.integers(2, 3)))]
+    for spec in config[1:]:
+        spec["training_interval"][0] = min(spec["training_interval"][0], config[0]["training_interval"][0])
+    return asked(draw, config, declared)
+
+
+@st.composite
+def full_windows(draw: DrawFn) -> tuple[Request, Request]:
+    request = draw(requests(one=True, kinds=("plain",), rates=(None,)))
+    (spec,) = request["config"]
+    n = len(meant(spec["layers"], request["names"])) if request["names"] else len(spec["layers"])
+    strategy = {"type": draw(st.sampled_from(KINDS[1:])), "window_size": n, "iterative_span": draw(st.integers(1, 9))}
+    return request | {"config": [spec | {"strategy": strategy}]}, request
+
+
+def rate_ticks(spec: Spec) -> range:
+    start, stop = spec["training_interval"]
+    return range(start, stop, (spec.get("strategy") or {"iterative_span": stop - start})["iterative_span"])
+
+
+@st.composite
+def two_rates(draw: DrawFn, conflict: bool) -> Request:
+    """Return two specifications with different rates that are set at one tick in the run, or only after it, or never."""
+    declared = layers(draw)
+    one, other = (a_spec(draw, declared, rates=(rate,)) for rate in draw(st.permutations(RATES)))
+    if conflict or draw(st.booleans()):
+        tick = draw(st.sampled_from(rate_ticks(one)))
+        span = draw(st.sampled_from([step for step in (1, 2, 3) if step <= tick] or [0]))
+        start, stop = other["training_interval"]
+        other["training_interval"] = [tick - span, max(tick + 1, tick - span + stop - start)]
+        if other.get("strategy"):
+            other["strategy"]["iterative_span"] = span or 1
+        else:
+            other["training_interval"][0] = tick
+    common = sorted({*rate_ticks(one)} & {*rate_ticks(other)})
+    config = draw(st.permutations([one, other]))
+    if conflict:
+        return segments_request("vl3d", declared, config, common[0] + draw(st.integers(1, 4)))
+    if common:
+        return segments_request("vl3d", declared, config, draw(st.integers(max(0, common[0] - 2), common[0])))
+    return asked(draw, config, declared)
+
+
+# Wrong configurations ----------------------------------------------------------------------------------------------
+@st.composite
+def with_unknown_layer(draw: DrawFn) -> Request:
+    request = draw(requests(least=1))
+    request["names"] = request["names"] or list(LAYERS)
+    spec = draw(st.sampled_from(request["config"]))
+    if isinstance(spec["layers"], str) or draw(st.booleans()):
+        spec["layers"] = some(draw, request["names"], most=3)
+    extra = [misspelt(draw, request["names"]), "bod", "gone"][: draw(st.integers(1, 2))]
+    spec["layers"] = draw(st.permutations(spec["layers"] + extra))
+    if spec.get("strategy"):
+        spec["strategy"]["window_size"] = 1
+    return request
+
+
+@st.composite
+def without_names(draw: DrawFn) -> Request:
+    request = draw(requests(least=1, wanted=("some",)))
+    request["names"] = None
+    spec = draw(st.sampled_from(request["config"]))
+    spec["layers"] = draw(st.sampled_from(("all", "all_reverse")))
+    return request
+
+
+@st.composite
+def without_layers(draw: DrawFn) -> Request:
+    spec = a_spec(draw, ["stem"], kinds=("plain",), wanted=("all", "all_reverse"))
+    return asked(draw, [spec], [])
+
+
+_TWO = segments_request(
+    "vl3d",
+    list(LAYERS),
+    [
+        {
+            "layers": ["stem", "head"],
+            "training_interval": [1, 5],
+            "strategy": {"type": "round_robin", "window_size": 1, "iterative_span": 2},
+            "initial_learning_rate": 0.5,
+        },
+        {
+            "layers": "all",
+            "training_interval": [0, 3],
+            "strategy": {"type": "random", "window_size": 6, "iterative_span": 1, "seed": 3},
+        },
+    ],
+    6,
+)
+_EDITS = [
+    *at((), {}, "all", 3, True, [3], ["stem"], [[]]),
+    *(
+        ((i, *path), value)
+        for i in (0, 1)
+        for path, value in [
+            *at(("layers",), [], {}, 3, True, "stem", "ALL", "all_reversed", [1], ["stem", 1], ["stem", "stem"], DROP),
+            *at(("training_interval",), [], [1], [1, 5, 7], [5, 1], [3, 3], [-1, 3], "1-5", 5, {"start": 1}, DROP),
+            *at(("training_interval",), [True, 5], ["1", 5], [1.5, 5], [0, 2.5], [0, "5"]),
+            *at(("strategy",), [], "round_robin", 3, True, {}, {"type": "spiral"}),
+            *at(("strategy", "type"), "random_windows", "Round_Robin", 1, DROP),
+            *at(("strategy", "window_size"), 0, 7, *WRONG_INTS, DROP),
+            *at(("strategy", "iterative_span"), 0, *WRONG_INTS, DROP),
+            *at(("initial_learning_rate",), 0, -0.5, True, "0.5", [0.5]),
+            *at(("strategy", "sede"), 1),
+            *at(("layer",), ["stem"]),
+        ]
+    ),
+    *at((0, "strategy", "window_size"), 3),
+    *at((1, "strategy", "seed"), 2**64, 2**70, *WRONG_INTS),
+]
+
+FAMILIES: dict[str, Family] = {
+    "RES-1-what_was_asked_before_does_not_matter": alternating(windows("random", "random", "round_robin")),
+    "RR-1-agrees_with_the_reference": agree(windows("round_robin")),
+    "RR-1-the_window_is_full": Family(counts, inside("round_robin")),
+    "RR-2-agrees_with_the_reference": agree(single(*KINDS)),
+    "RR-2-nothing_is_frozen_outside": Family(counts, outside()),
+    "RR-3-every_layer_gets_its_share": Family(fair, full_cycles()),
+    "RND-1-agrees_with_the_reference": agree(several_draws()),
+    "RND-2-agrees_with_the_reference": agree(windows("random", most=8)),
+    "RND-2-the_window_is_full": Family(counts, inside("random")),
+    "RND-3-a_longer_interval_keeps_the_draws": Family(coincide, longer()),
+    "RND-3-a_later_spec_keeps_the_draws": Family(coincide, with_later_spec()),
+    "RND-3-no_seed_is_seed_0": variant(seeds_zero(), without_seed),
+    "NAM-1-all_is_every_layer_in_order": same(all_layers()),
+    "NAM-1-needs_model": reject("needs-model", without_names()),
+    "NAM-2-unknown_name": reject("unknown-name", with_unknown_layer()),
+    "NAM-3-a_container_is_its_layers": same(containers()),
+    "NAM-3-empty_selection": reject("empty-selection", without_layers()),
+    "SCH-6-conflict": reject("conflict", two_rates(conflict=True)),
+    "SCH-6-agrees_with_the_reference": agree(two_rates(conflict=False)),
+    "CFG-1-invalid_spec": invalid([_TWO], _EDITS),
+    "VL3-1-agrees_with_the_reference": agree(overlapping()),
+    "VL3-1-order_does_not_matter": same(reordered()),
+    "VL3-2-a_full_window_is_no_strategy": same(full_windows()),
+    "VL3-3-agrees_with_the_reference": agree(requests(least=1, rates=(0.5, 0.5, None))),
+}

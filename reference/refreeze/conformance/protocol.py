@@ -1,0 +1,206 @@
+"""The wire protocol: what may be asked of an implementation, and what it may answer.
+
+A request and its answer are one line of JSON each. A callable gets and returns the same as dictionaries.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from refreeze import Segment
+from refreeze.dialects import dialect
+from refreeze.errors import InvalidSpec
+
+PROTOCOL = 1
+Level = Literal["schedule", "execution"]
+ErrorId = Literal[
+    "invalid-spec", "unknown-name", "needs-model", "empty-selection", "conflict", "schedule-mismatch"
+]  # fmt: skip
+ERROR_IDS: tuple[str, ...] = get_args(ErrorId)
+Request = dict[str, Any]
+
+
+def segments_request(
+    dialect: str, names: list[str] | None, config: Any, total: int, *, start: int = 0, steps_per_epoch: int = 1
+) -> Request:
+    """Return the request for the segments of [start, total), without the keys ``refreeze`` and ``id``."""
+    return {
+        "op": "segments",
+        "dialect": dialect,
+        "names": names,
+        "config": config,
+        "total": total,
+        "steps_per_epoch": steps_per_epoch,
+        "start": start,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Segments as they were answered, in whatever encoding; nothing is checked but the types."""
+
+    segments: tuple[Segment, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(map(_shown, self.segments)) or "no segments"
+
+
+def _shown(s: Segment) -> str:
+    parts = [f"[{s.start}, {s.stop}) {' '.join(sorted(s.frozen)) or '-'}"]
+    parts += [f"bn: {' '.join(sorted(s.bn_frozen))}"] if s.bn_frozen else []
+    parts += [f"rate: {s.learning_rate}"] if s.learning_rate is not None else []
+    return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The frozen names after applying once, and how many elements were flipped."""
+
+    frozen: frozenset[str]
+    flipped: int
+
+    def __str__(self) -> str:
+        return f"frozen {' '.join(sorted(self.frozen)) or '-'}, {self.flipped} flipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """The canonical form of a configuration: any JSON."""
+
+    form: Any
+
+    def __str__(self) -> str:
+        return msgspec.json.encode(self.form).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The configuration is wrong; the message is for people."""
+
+    error: str
+    message: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"error {self.error}" + (f" ({self.message})" if self.message else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """The request is not a capability of the implementation."""
+
+    def __str__(self) -> str:
+        return "unsupported"
+
+
+Answer = Schedule | Applied | Canonical | Rejected | Unsupported
+
+
+class _Segment(Struct):
+    start: int
+    stop: int
+    frozen: tuple[str, ...]
+    learning_rate: float | None = None
+    bn_frozen: tuple[str, ...] = ()
+
+
+class _Error(Struct):
+    error: ErrorId
+    message: str = ""
+
+
+class _Unsupported(Struct):
+    unsupported: Literal[True]
+
+
+class _Schedule(Struct):
+    segments: tuple[_Segment, ...]
+
+
+class _Applied(Struct):
+    frozen: tuple[str, ...]
+    flipped: Annotated[int, Meta(ge=0)]
+
+
+class _Canonical(Struct):
+    canonical: Any
+
+
+_FORMS: dict[str, Any] = {"segments": _Schedule, "apply": _Applied, "canonical": _Canonical}
+OPS = tuple(_FORMS)
+
+
+def read_answer(op: str, data: Any) -> Answer:
+    """Return what ``data``, plain data, answers to a request with the operation ``op``.
+
+    Keys that the protocol does not know are ignored. Raises ``InvalidSpec`` for what is no answer to that.
+    """
+    form: Any = _Error if "error" in data else _Unsupported if "unsupported" in data else _FORMS[op]
+    try:
+        match msgspec.convert(data, form):
+            case _Error(error, message):
+                return Rejected(error, message)
+            case _Schedule(found):
+                return Schedule(
+                    tuple(
+                        Segment(s.start, s.stop, frozenset(s.frozen), s.learning_rate, frozenset(s.bn_frozen))
+                        for s in found
+                    )
+                )
+            case _Applied(frozen, flipped):
+                return Applied(frozenset(frozen), flipped)
+            case _Canonical(canonical):
+                return Canonical(canonical)
+    except msgspec.ValidationError as error:
+        raise InvalidSpec("answer", data, f"an answer to {op!r} ({error})") from None
+    return Unsupported()
+
+
+@functools.cache
+def _vocabulary(name: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the keys that configurations of a dialect may have, and the words that may be their values."""
+    keys: set[str] = set()
+    words: set[str] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            keys.update(node.get("properties", ()))
+            words.update(word for word in [*node.get("enum", ()), node.get("const")] if isinstance(word, str))
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(child)
+
+    walk(dialect(name).json_schema())
+    return frozenset(keys), frozenset(words)
+
+
+def features(request: Request) -> frozenset[str]:
+    """Return what a request needs an implementation to know: the operation, the dialect, keys, words, …
+
+    Whether an implementation supports a request may depend on these, and on nothing else, such as its numbers.
+    """
+    keys, words = _vocabulary(request["dialect"])
+    config, names = request.get("config"), request.get("names")
+
+    def walk(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            yield from (key for key, value in node.items() if key in keys and value is not None)
+            for value in node.values():
+                yield from walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from walk(value)
+        elif isinstance(node, str):
+            yield from [f"{node!r}"] if node in words else []
+            yield from ["containers"] if any(name.startswith(f"{node}/") for name in names or ()) else []
+
+    found = {request["op"], request["dialect"], *walk(config)}
+    found |= {"several entries"} if isinstance(config, list) and len(config) > 1 else set()
+    found |= {"names unknown"} if names is None else set()
+    found |= {"resume"} if request.get("start") else set()
+    found |= {"steps_per_epoch"} if request.get("steps_per_epoch", 1) != 1 else set()
+    return frozenset(found)

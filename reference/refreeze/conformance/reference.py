@@ -1,0 +1,117 @@
+"""The reference as an implementation: ``refreeze.conformance.reference:respond``."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from refreeze import ScheduleError, cut, segments
+from refreeze.conformance.protocol import OPS
+from refreeze.dialects import Dialect, dialect, kempner
+from refreeze.dialects.targets import Target
+from refreeze.errors import InvalidSpec
+from refreeze.selectors import distinct
+from refreeze.wire import to_json
+
+_Tick = Annotated[int, Meta(ge=0)]
+
+
+class _Asked(Struct, forbid_unknown_fields=True, kw_only=True):
+    refreeze: Literal[1]
+    id: str
+    op: str
+    dialect: str
+    config: Any
+
+
+class _Segments(_Asked, forbid_unknown_fields=True, kw_only=True):
+    names: list[str] | None = None
+    total: _Tick
+    steps_per_epoch: Annotated[int, Meta(ge=1)] = 1
+    start: _Tick = 0
+
+
+class _Apply(_Asked, forbid_unknown_fields=True, kw_only=True):
+    names: list[str]
+    sizes: list[_Tick]
+    frozen: list[str]
+    tick: _Tick
+
+
+def respond(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to one request of the protocol; what is malformed in it is an ``invalid-spec`` too.
+
+    >>> respond({"refreeze": 1, "id": "c1", "op": "segments", "dialect": "vl3d", "total": 2, "config": []})
+    {'id': 'c1', 'segments': [{'start': 0, 'stop': 2, 'frozen': [], 'learning_rate': None, 'bn_frozen': []}]}
+    """
+    asked = request if isinstance(request, dict) else {}
+    try:
+        answer = _answer(asked)
+    except ScheduleError as error:
+        answer = {"error": error.id, "message": str(error)}
+    return {"id": asked.get("id"), **answer}
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    op, name = request.get("op"), request.get("dialect")
+    if isinstance(op, str) and isinstance(name, str):
+        known = _dialect(name)
+        if op not in OPS or known is None or (op != "segments" and name != "kempner"):
+            return {"unsupported": True}
+        if op == "segments":
+            return _segments(_checked(request, _Segments), known)
+        return _apply(_checked(request, _Apply)) if op == "apply" else _canonical(_checked(request, _Asked))
+    raise InvalidSpec("request", request, "an object with an op and a dialect")
+
+
+@functools.cache
+def _dialect(name: str) -> Dialect | None:
+    try:
+        return dialect(name)
+    except InvalidSpec:
+        return None
+
+
+def _checked(request: dict[str, Any], form: Any) -> Any:
+    try:
+        return msgspec.convert(request, form)
+    except msgspec.ValidationError as error:
+        raise InvalidSpec("request", request, f"a request of protocol 1 ({error})") from None
+
+
+def _segments(asked: _Segments, known: Dialect) -> dict[str, Any]:
+    if asked.start > asked.total:
+        raise InvalidSpec("start", asked.start, f"in 0..{asked.total}")
+    names = None if asked.names is None else distinct(asked.names, "names")
+    policy = known.policy(asked.config, names, total=asked.total, steps_per_epoch=asked.steps_per_epoch)
+    return {"segments": to_json(cut(segments(policy, asked.total), asked.start))}
+
+
+def _apply(asked: _Apply) -> dict[str, Any]:
+    names = distinct(asked.names, "names")
+    if len(asked.sizes) != len(names):
+        raise InvalidSpec("sizes", asked.sizes, f"{len(names)} numbers, one per name")
+    if unknown := {*asked.frozen}.difference(names):
+        raise InvalidSpec("frozen", sorted(unknown), "some of the names")
+    kempner.DIALECT.policy(asked.config, names, total=asked.tick + 1)  # raises what is wrong
+    config = kempner.DIALECT.parse(asked.config)
+    model = {
+        name: Target(size, trainable=name not in asked.frozen)
+        for name, size in zip(names, asked.sizes, strict=True)
+    }
+    active = kempner.effective_freeze(asked.tick, config.freeze, config.freeze_schedule)
+    flipped = kempner.apply_freeze_specs(model, active, config.module_patterns)
+    return {"frozen": [name for name in names if not model[name].trainable], "flipped": sum(flipped.values())}
+
+
+def _canonical(asked: _Asked) -> dict[str, Any]:
+    config = kempner.DIALECT.parse(asked.config)
+    form: list[tuple[int, object]] = []
+    for step in sorted({0, *(stage.start_step for stage in config.freeze_schedule)}):
+        active = kempner.effective_freeze(step, config.freeze, config.freeze_schedule)
+        specs = kempner.canonical_freeze_form(active, config.module_patterns)
+        form += [(step, specs)] if not form or form[-1][1] != specs else []
+    return {"canonical": form}

@@ -1,0 +1,486 @@
+"""A second implementation, written from the clauses alone: every tick by itself, nothing shared with the package.
+
+It answers with a segment for each tick, which is an encoding like any other. ``wrong_ones`` makes the wrong
+implementations out of its text.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import re
+from fractions import Fraction
+
+
+class Wrong(Exception):
+    pass
+
+
+def need(true, error="invalid-spec"):
+    if not true:
+        raise Wrong(error)
+
+
+def respond(request):
+    try:
+        if request["op"] == "segments":
+            answer = {"segments": segments(request)}
+        elif request["dialect"] != "kempner":
+            answer = {"unsupported": True}
+        elif request["op"] == "apply":
+            answer = apply(request)
+        else:
+            answer = {"canonical": canonical(request["config"])}
+    except Wrong as wrong:
+        answer = {"error": str(wrong)}
+    return {"id": request["id"], **answer}
+
+
+def segments(request):
+    names, total = request["names"], request["total"]
+    at = DIALECTS[request["dialect"]](request["config"], names, total, request["steps_per_epoch"])
+    found = []
+    for tick in range(total):
+        frozen, rates, bn_frozen = at(tick)
+        need(len(rates) < 2, "conflict")
+        rate = min(rates, default=None)
+        found.append(
+            {"start": tick, "stop": tick + 1, "frozen": sorted(frozen), "learning_rate": rate, "bn_frozen": sorted(bn_frozen)}
+        )
+    return found[request["start"] :]
+
+
+# Checks --------------------------------------------------------------------------------------------------------------
+def is_int(value, least=0):
+    return type(value) is int and value >= least
+
+
+def is_rate(value):
+    return type(value) in (int, float) and 0 < value < math.inf
+
+
+def is_list(value, test, least=0):
+    return type(value) is list and len(value) >= least and all(test(item) for item in value)
+
+
+def is_text(value):
+    return type(value) is str
+
+
+def is_bool(value):
+    return type(value) is bool
+
+
+def names_list(value):
+    return is_list(value, is_text, 1) and len(set(value)) == len(value)
+
+
+def check_keys(config, required, optional):
+    need(type(config) is dict and set(required) <= set(config) <= set(required) | set(optional))
+
+
+def select(wanted, names):
+    """Layers by name, containers opened."""
+    if names is None:
+        return list(wanted)
+    found = [[name for name in names if name == entry or name.startswith(entry + "/")] for entry in wanted]
+    need(all(found), "unknown-name")
+    return [name for part in found for name in part]
+
+
+def layers_of(config, names, key="layers"):
+    wanted = config.get(key, "all")
+    if wanted == "all":
+        need(names is not None, "needs-model")
+        need(names, "empty-selection")
+        return list(names)
+    need(names_list(wanted))
+    return select(wanted, names)
+
+
+# vl3d ----------------------------------------------------------------------------------------------------------------
+def vl3d(config, names, total, per):
+    need(is_list(config, lambda spec: type(spec) is dict))
+    specs = []
+    for spec in config:
+        check_keys(spec, ["layers", "training_interval"], ["strategy", "initial_learning_rate"])
+        interval, strategy, rate = spec["training_interval"], spec.get("strategy"), spec.get("initial_learning_rate")
+        need(is_list(interval, is_int) and len(interval) == 2 and interval[0] < interval[1])
+        need(rate is None or is_rate(rate))
+        if strategy is not None:
+            need(type(strategy) is dict and strategy.get("type") in ("round_robin", "random"))
+            seeded = ["seed"] if strategy["type"] == "random" else []
+            check_keys(strategy, ["type", "window_size", "iterative_span"], seeded)
+            need(is_int(strategy["window_size"], 1))
+            need(is_int(strategy["iterative_span"], 1))
+            need(is_int(strategy.get("seed", 0)) and strategy.get("seed", 0) < 2**64)
+        if spec["layers"] in ("all", "all_reverse"):
+            layers = layers_of({}, names)
+            if spec["layers"] == "all_reverse":
+                layers = layers[::-1]
+        else:
+            need(names_list(spec["layers"]))
+            layers = select(spec["layers"], names)
+        need(strategy is None or strategy["window_size"] <= len(layers))
+        specs.append((layers, interval, strategy, rate))
+
+    def at(tick):
+        frozen, rates = set(), set()
+        for number, (layers, (begin, end), strategy, rate) in enumerate(specs):
+            if not begin <= tick < end:
+                continue
+            if strategy is None:
+                frozen |= set(layers)
+                begins = tick == begin
+            else:
+                k = (tick - begin) // strategy["iterative_span"]
+                window = strategy["window_size"]
+                if strategy["type"] == "round_robin":
+                    frozen |= {layers[(k * window + j) % len(layers)] for j in range(window)}
+                else:
+                    frozen |= {layers[p] for p in drawn(strategy.get("seed", 0), number, k, len(layers), window)}
+                begins = (tick - begin) % strategy["iterative_span"] == 0
+            if begins and rate is not None:
+                rates.add(rate)
+        return frozen, rates, set()
+
+    return at
+
+
+MASK = 2**64 - 1
+
+
+def philox(counter, key):
+    a, b, c, d = counter
+    k, m = key
+    for _ in range(10):
+        left, right = a * 0xD2E7470EE14C6C93, c * 0xCA5A826395121157
+        a, b, c, d = (right >> 64) ^ b ^ k, right & MASK, (left >> 64) ^ d ^ m, left & MASK
+        k, m = (k + 0x9E3779B97F4A7C15) & MASK, (m + 0xBB67AE8584CAA73B) & MASK
+    return [a, b, c, d]
+
+
+def words(seed, number, k):
+    block = 0
+    while True:
+        block += 1
+        yield from philox((block, k, 0, 0), (seed, number))
+
+
+def drawn(seed, number, k, n, window):
+    source, places = words(seed, number, k), list(range(n))
+    for j in range(window):
+        word = next(source)
+        while word >= 2**64 - 2**64 % (n - j):
+            word = next(source)
+        other = j + word % (n - j)
+        places[j], places[other] = places[other], places[j]
+    return places[:window]
+
+
+# lighter -------------------------------------------------------------------------------------------------------------
+def lighter(config, names, total, per):
+    need(is_list(config, lambda freezer: type(freezer) is dict))
+    ticks = ("until_step", "until_epoch", "start_epoch")
+    texts = ("names", "name_starts_with", "except_names", "except_name_starts_with")
+    freezers = []
+    for freezer in config:
+        check_keys(freezer, [], (*texts, *ticks, "unfreeze_every_n_epochs"))
+        need(all(is_int(freezer[key]) for key in ticks if key in freezer))
+        need(is_int(freezer.get("unfreeze_every_n_epochs", 1), 1))
+        need(all(is_text(freezer[key]) or names_list(freezer[key]) for key in texts if key in freezer))
+        lists = {key: [value] if is_text(value := freezer.get(key, [])) else value for key in texts}
+        need(lists["names"] or lists["name_starts_with"])
+        for key in ("names", "except_names"):
+            need(all(name in names for name in lists[key]), "unknown-name")
+        for key in ("name_starts_with", "except_name_starts_with"):
+            need(all(any(name.startswith(start) for name in names) for start in lists[key]), "empty-selection")
+        spared = set(lists["except_names"])
+        spared |= {name for name in names for start in lists["except_name_starts_with"] if name.startswith(start)}
+        entries = [{name} for name in lists["names"]]
+        entries += [{name for name in names if name.startswith(start)} for start in lists["name_starts_with"]]
+        entries = [entry - spared for entry in entries]
+        need(any(entries), "empty-selection")
+        freezers.append((freezer, entries))
+
+    def at(step):
+        epoch, frozen = step // per, set()
+        for freezer, entries in freezers:
+            every = freezer.get("unfreeze_every_n_epochs")
+            start = freezer.get("start_epoch", every)
+            for j, entry in enumerate(entries):
+                released = step >= freezer.get("until_step", math.inf) or epoch >= freezer.get("until_epoch", math.inf)
+                if start is not None and epoch >= start + j * (every or 0):
+                    released = True
+                if not released:
+                    frozen |= entry
+        return frozen, set(), set()
+
+    return at
+
+
+# kempner -------------------------------------------------------------------------------------------------------------
+def kempner_check(config, names=None):
+    check_keys(config, [], ["freeze", "freeze_schedule", "module_patterns", "valid_modules"])
+    stages, aliases = config.get("freeze_schedule", []), config.get("module_patterns", {})
+    need(type(aliases) is dict and all(is_list(found, is_text, 1) for found in aliases.values()))
+    need(type(stages) is list)
+    for stage in stages:
+        check_keys(stage, ["start_step", "specs"], [])
+        need(is_int(stage["start_step"]))
+    for before, after in zip(stages, stages[1:], strict=False):
+        need(before["start_step"] < after["start_step"])
+    valid = config.get("valid_modules")
+    need(valid is None or is_list(valid, is_text))
+    for specs in (config.get("freeze", []), *(stage["specs"] for stage in stages)):
+        need(type(specs) is list)
+        for spec in specs:
+            check_keys(spec, ["module"], ["frozen"])
+            need(is_text(spec["module"]) and is_bool(spec.get("frozen", True)))
+            need(valid is None or spec["module"] in valid, "unknown-name")
+            need(names is None or any(matches(config, spec["module"], name) for name in names), "empty-selection")
+
+
+def matches(config, module, name):
+    patterns = config.get("module_patterns", {}).get(module, [module])
+    return any(re.fullmatch(fnmatch.translate(pattern), name) for pattern in patterns)
+
+
+def active(config, step):
+    """Modules and whether each freezes; a dictionary keeps the place of what is replaced."""
+    found = {}
+    for spec in config.get("freeze", []):
+        found[spec["module"]] = spec.get("frozen", True)
+    for stage in config.get("freeze_schedule", []):
+        if stage["start_step"] <= step:
+            for spec in stage["specs"]:
+                found[spec["module"]] = spec.get("frozen", True)
+    return found
+
+
+def kempner(config, names, total, per):
+    kempner_check(config, names)
+
+    def at(step):
+        frozen = set()
+        for module, freezes in active(config, step).items():
+            matched = {name for name in names if matches(config, module, name)}
+            frozen = frozen | matched if freezes else frozen - matched
+        return frozen, set(), set()
+
+    return at
+
+
+def apply(request):
+    config, names, frozen, flipped = request["config"], request["names"], set(request["frozen"]), 0
+    sizes = dict(zip(names, request["sizes"], strict=True))
+    kempner_check(config, names)
+    for module, freezes in active(config, request["tick"]).items():
+        for name in names:
+            if matches(config, module, name) and (name in frozen) != freezes:
+                flipped += sizes[name]
+                frozen ^= {name}
+    return {"frozen": sorted(frozen), "flipped": flipped}
+
+
+def canonical(config):
+    kempner_check(config)
+    form = []
+    for step in [0, *(stage["start_step"] for stage in config.get("freeze_schedule", []))]:
+        runs = []
+        for module, freezes in active(config, step).items():
+            patterns = sorted(set(config.get("module_patterns", {}).get(module, [module])))
+            if not runs or runs[-1][0] != freezes:
+                runs.append([freezes, []])
+            if patterns not in runs[-1][1]:
+                runs[-1][1] = sorted([*runs[-1][1], patterns])
+        form.append([step, runs])
+    return form
+
+
+# fastai --------------------------------------------------------------------------------------------------------------
+def fastai(config, names, total, per):
+    check_keys(config, ["groups"], ["calls", "batch_norm"])
+    calls = config.get("calls", [])
+    need(is_list(calls, lambda call: type(call) is dict))
+    for call in calls:
+        need(is_text(call.get("call")) and call["call"] in ("freeze_to", "freeze", "unfreeze", "bn_freeze"))
+        argument = {"freeze_to": ["n"], "bn_freeze": ["do_freeze"]}.get(call["call"], [])
+        check_keys(call, ["call", "at", *argument], [])
+        need(is_int(call["at"]))
+        need(type(call.get("n", 0)) is int)
+        need(is_bool(call.get("do_freeze", True)))
+    groups, every = groups_of(config["groups"], names)
+    batch_norm = config.get("batch_norm", [])
+    need(batch_norm == [] or names_list(batch_norm))
+    batch_norm = set(select(batch_norm, names))
+
+    def at(epoch):
+        trained, inference = every, False
+        for call in sorted(calls, key=lambda call: call["at"]):
+            if call["at"] > epoch:
+                break
+            if call["call"] == "bn_freeze":
+                inference = call["do_freeze"]
+                continue
+            n = {"freeze": -1, "unfreeze": 0}.get(call["call"], call.get("n"))
+            trained = {name for group in groups[n:] for name in group}
+        frozen = every - trained
+        return frozen, set(), batch_norm if inference else batch_norm & frozen
+
+    return at
+
+
+def groups_of(groups, names):
+    need(is_list(groups, names_list, 1))
+    groups = [select(group, names) for group in groups]
+    every = {name for group in groups for name in group}
+    need(len(every) == sum(map(len, groups)))
+    return groups, every
+
+
+# The literature ------------------------------------------------------------------------------------------------------
+def share(value):
+    if is_text(value):
+        need(re.fullmatch("[0-9]+/[1-9][0-9]*", value))
+    else:
+        need(type(value) in (int, float))
+    need(0 <= Fraction(str(value)) <= 1)
+    return Fraction(str(value))
+
+
+def composer(config, names, total, per):
+    check_keys(config, [], ["freeze_start", "freeze_level", "layers"])
+    begin, level = share(config.get("freeze_start", 0.5)), share(config.get("freeze_level", 1.0))
+    need(begin < 1)
+    layers = layers_of(config, names)
+
+    def at(epoch):
+        now = Fraction(epoch, total)
+        count = level * (now - begin) / (1 - begin) * (len(layers) - 1) if now > begin else 0
+        return set(layers[: int(count)]), set(), set()
+
+    return at
+
+
+def freezeout(config, names, total, per):
+    check_keys(config, [], ["t_0", "how_scale", "scale_lr", "learning_rate", "layers"])
+    first = share(config.get("t_0", 0.8))
+    need(first > 0)
+    need(config.get("how_scale", "cubic") in ("linear", "squared", "cubic"))
+    need(is_bool(config.get("scale_lr", True)))
+    need(is_rate(config.get("learning_rate", 1)))
+    power = {"linear": 1, "squared": 2, "cubic": 3}[config.get("how_scale", "cubic")]
+    layers = layers_of(config, names)
+
+    def at(step):
+        frozen = set()
+        for i, name in enumerate(layers[:-1]):
+            t = (first + (1 - first) * Fraction(i, len(layers) - 1)) ** power
+            if step > t * total:
+                frozen.add(name)
+        return frozen, set(), set()
+
+    return at
+
+
+def gradual(config, names, total, per):
+    check_keys(config, [], ["groups", "every", "learning_rate", "factor"])
+    every = config.get("every", 1)
+    need(is_int(every, 1))
+    need(is_rate(config.get("learning_rate", 1)))
+    need(is_rate(config.get("factor", 1)))
+    if "groups" in config:
+        groups, _ = groups_of(config["groups"], names)
+    else:
+        groups = [[name] for name in layers_of({}, names)]
+
+    def at(epoch):
+        trained = groups[-(epoch // every + 1) :]
+        return {name for group in groups if group not in trained for name in group}, set(), set()
+
+    return at
+
+
+def chain_thaw(config, names, total, per):
+    check_keys(config, ["epochs"], ["new", "layers", "initial_learning_rate", "learning_rate"])
+    rates = [config.get(key) for key in ("initial_learning_rate", "learning_rate")]
+    need(all(rate is None or is_rate(rate) for rate in rates))
+    layers = layers_of(config, names)
+    new = layers_of(config, names, "new") if "new" in config else layers[-1:]
+    need(set(new) <= set(layers), "unknown-name")
+    stages = [new, *([name] for name in layers if name not in new)]
+    epochs = config["epochs"]
+    need(is_int(epochs, 1) or is_list(epochs, lambda value: is_int(value, 1), 1))
+    epochs = [epochs] * len(stages) if is_int(epochs) else epochs
+    need(len(epochs) == len(stages))
+
+    def at(epoch):
+        begin = 0
+        for number, (stage, length) in enumerate(zip(stages, epochs, strict=True)):
+            if epoch < begin + length:
+                break
+            begin += length
+        else:
+            number, stage = len(stages), layers
+        rate = rates[min(number, 1)]
+        return set(layers) - set(stage), {rate} - {None} if epoch == begin else set(), set()
+
+    return at
+
+
+def lisa(config, names, total, per):
+    check_keys(config, ["n_layers", "step_interval"], ["layers", "always_on", "seed"])
+    n_layers, interval, seed = config["n_layers"], config["step_interval"], config.get("seed", 0)
+    need(is_int(n_layers, 1))
+    need(is_int(interval, 1))
+    need(is_int(seed) and seed < 2**64)
+    need("always_on" not in config or names_list(config["always_on"]))
+    always = select(config.get("always_on", []), names)
+    layers = layers_of(config, names)
+    if config.get("layers", "all") == "all":
+        layers = [name for name in layers if name not in always]
+        need(layers, "empty-selection")
+    need(not set(layers) & set(always))
+    need(n_layers <= len(layers))
+
+    def at(step):
+        trained = {layers[place] for place in drawn(seed, 0, step // interval, len(layers), n_layers)}
+        return set(layers) - trained, set(), set()
+
+    return at
+
+
+def lightning(config, names, total, per):
+    optional = ["learning_rate", "backbone_initial_lr", "backbone_initial_ratio_lr", "multiplier"]
+    check_keys(config, [], ["unfreeze_backbone_at_epoch", "backbone", "batch_norm", "train_bn", *optional])
+    until, train_bn = config.get("unfreeze_backbone_at_epoch", 10), config.get("train_bn", True)
+    need(is_int(until))
+    need(is_bool(train_bn))
+    need(all(is_rate(config[key]) for key in optional if key in config))
+    need(config.get("multiplier", 1) >= 1)
+    need(names_list(config.get("backbone", ["backbone"])))
+    backbone = select(config.get("backbone", ["backbone"]), names)
+    batch_norm = config.get("batch_norm", [])
+    need(batch_norm == [] or names_list(batch_norm))
+    batch_norm = set(select(batch_norm, backbone))
+
+    def at(epoch):
+        frozen = set(backbone) if epoch < until else set()
+        return frozen - batch_norm if train_bn else frozen | batch_norm, set(), set()
+
+    return at
+
+
+DIALECTS = {
+    "vl3d": vl3d,
+    "lighter": lighter,
+    "kempner": kempner,
+    "fastai": fastai,
+    "composer": composer,
+    "freezeout": freezeout,
+    "gradual": gradual,
+    "chain_thaw": chain_thaw,
+    "lisa": lisa,
+    "lightning": lightning,
+}
