@@ -2,41 +2,86 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
+import traceback
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import refreeze
-from refreeze import plot, wire
 from refreeze.dialects import Dialect, dialect, dialects, files
-from refreeze.errors import InvalidSpec, ScheduleError, Unsupported
+from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported
 from refreeze.loading import load_object
-from refreeze.policy import check_int
-from refreeze.schedule import Operation, Segment, operations, segments
+from refreeze.schedule import Segment, operations, segments
 from refreeze.selectors import distinct
+
+_USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
+"""What a wrong call of a command raises; typer does not export it."""
+_MOST_SEGMENTS = 40
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands, with every error as one line: whoever calls them, also with the commands that others add."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except NeedsModel as error:
+            code = _fail(f"{error}: give --names or --model")
+        except ScheduleError as error:
+            code = _fail(str(error))
+        except OSError as error:
+            code = _fail(f"{error.filename or 'output'}: {error.strerror or error}")
+        except _USAGE_ERROR as error:
+            command = error.ctx.command_path if error.ctx else "refreeze"
+            code = _fail(f"{error.format_message()} ({command} --help says more)")
+        sys.exit(code)
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"refreeze: error: {' '.join(message.split())}", err=True)
+    return 2
+
 
 app = typer.Typer(
     name="refreeze",
-    help="The reference for layer-freeze schedules: which layers are frozen when, and what exactly happens then.",
-    no_args_is_help=True,
+    cls=_Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_MOST_SEGMENTS = 40
 
 
-class Format(StrEnum):
+def main() -> None:
+    """Run the command line and exit: 0, 1 if a check has failed, 2 if the input is at fault, 130 after Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    app(prog_name="refreeze")
+
+
+@app.callback(invoke_without_command=True)
+def _start(context: typer.Context, version: Annotated[bool, typer.Option(help="Print the version.")] = False) -> None:
+    """The reference for layer-freeze schedules: which layers are frozen when, and what exactly happens then."""
+    if version:
+        typer.echo(f"refreeze {refreeze.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+class PlanFormat(StrEnum):
     """What ``plan`` writes."""
 
     TEXT = "text"
@@ -45,187 +90,199 @@ class Format(StrEnum):
     SVG = "svg"
 
 
-class SwitchKind(StrEnum):
-    """How ``run`` switches."""
+@app.command()
+def plan(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="The configuration: a JSON, YAML or TOML file.")],
+    epochs: Annotated[int, typer.Option(min=1, help="The length of the run, in epochs.")],
+    steps_per_epoch: Annotated[
+        int | None, typer.Option(min=1, help="The steps in an epoch, for a dialect that counts steps.")
+    ] = None,
+    names: Annotated[str | None, typer.Option(metavar="A,B,C", help="All that can be frozen, in order.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="In place of names: it returns a Keras model.")
+    ] = None,
+    format: Annotated[PlanFormat, typer.Option(help="What to write.")] = PlanFormat.TEXT,  # noqa: A002
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write, if not to the terminal.")] = None,
+) -> None:
+    """Compute a schedule, without training, and draw it."""
+    language, config = files.read(spec)
+    if language.unit == "steps" and steps_per_epoch is None:
+        raise InvalidSpec("--steps-per-epoch", None, f"given: {language.name} counts steps")
+    per = steps_per_epoch or 1
+    total, length = (epochs, "") if language.unit == "epochs" else (epochs * per, f" ({epochs:,} epochs of {per:,})")
+    known = _names(language, names, model)
+    policy = language.policy(config, known, total=total, steps_per_epoch=per)
+    run, shown = segments(policy, total), _in_order(config, policy.names) if known is None else known
+    title = f"{Path(spec).name}: {language.name}, {total:,} {language.unit}{length}"
+    if format is PlanFormat.JSON:
+        _write((json.dumps(_plain(language, total, shown, run), indent=1) + "\n").encode(), out)
+        return
+    if not shown:
+        raise NeedsModel("config", config)
+    from refreeze import plot
+
+    if format is PlanFormat.TEXT:
+        console = Console() if out is None else Console(file=io.StringIO(), width=100)
+        console.print(Text(title, "bold"), plot.text(run, shown, console.width), _table(run, shown), sep="\n")
+        if isinstance(console.file, io.StringIO):
+            _write(console.file.getvalue().encode(), out)
+        return
+    if out is None and sys.stdout.isatty():
+        raise InvalidSpec("--out", None, f"given: a terminal cannot show {format}")
+    rates = language.learning_rates(config, known, total=total, steps_per_epoch=per)
+    figure = plot.draw(run, shown, unit=language.unit, title=title, rates=rates)
+    _write(plot.render(figure, "png" if format is PlanFormat.PNG else "svg"), out)
+
+
+def _names(language: Dialect, names: str | None, model: str | None) -> list[str] | None:
+    """Return the names that the options give, None if they give none."""
+    if names is not None and model is not None:
+        raise InvalidSpec("--names, --model", (names, model), "one of the two")
+    if names is not None:
+        found = [name.strip() for name in names.split(",")]
+        if "" in found:
+            raise InvalidSpec("--names", names, "names separated by commas, none of them empty")
+        return list(distinct(found, "--names"))
+    if model is None:
+        return None
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        from refreeze.engine import tree
+    except ImportError as error:
+        raise Unsupported(f"--model needs Keras: pip install 'refreeze[tensorflow]' ({error})") from None
+    network = _call("--model", model)
+    if not hasattr(network, "built"):
+        raise InvalidSpec("--model", model, f"a function that returns a Keras model (it returned {network!r})")
+    return tree.layer_names(network) if language.names == "layers" else tree.variable_names(network)
+
+
+def _call(where: str, reference: str) -> Any:
+    """Return what the function ``reference`` returns; whatever it raises is an error of the call."""
+    try:
+        return load_object(where, reference)()
+    except ScheduleError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error}, {place.filename}:{place.lineno}"
+        raise InvalidSpec(where, reference, f"a function to import and call without arguments ({reason})") from None
+
+
+def _in_order(config: object, names: frozenset[str]) -> list[str]:
+    """Return ``names`` in the order in which the configuration mentions them, the others behind, sorted."""
+
+    def strings(raw: object) -> Iterator[str]:
+        if isinstance(raw, str):
+            yield raw
+        elif isinstance(raw, dict | list):
+            for item in raw.values() if isinstance(raw, dict) else raw:
+                yield from strings(item)
+
+    mentioned = dict.fromkeys(name for name in strings(config) if name in names)
+    return [*mentioned, *sorted(names - mentioned.keys())]
+
+
+def _plain(language: Dialect, total: int, names: Sequence[str], run: Sequence[Segment]) -> dict[str, Any]:
+    from refreeze import wire
+
+    changes = [dataclasses.asdict(operation) for operation in operations(run)]
+    return {
+        "dialect": language.name,
+        "unit": language.unit,
+        "total": total,
+        "names": list(names),
+        "segments": wire.to_json(run),
+        "operations": [
+            {key: sorted(value) if isinstance(value, frozenset) else value for key, value in change.items()}
+            for change in changes
+        ],
+    }
+
+
+def _table(run: Sequence[Segment], names: Sequence[str]) -> Table:
+    inference = any(segment.bn_frozen for segment in run)
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("start", "stop", f"frozen of {len(names):,}", *["inference mode"] * inference, "learning rate"):
+        table.add_column(heading, justify="right")
+    for segment in run[:_MOST_SEGMENTS]:
+        counts = [len(segment.frozen), *[len(segment.bn_frozen)] * inference]
+        rate = "" if segment.learning_rate is None else f"{segment.learning_rate:g}"
+        table.add_row(*(f"{number:,}" for number in (segment.start, segment.stop, *counts)), rate)
+    if len(run) > _MOST_SEGMENTS:
+        table.caption, table.caption_justify = f"… and {len(run) - _MOST_SEGMENTS:,} more", "left"
+    return table
+
+
+def _write(content: bytes, out: Path | None) -> None:
+    if out is None:
+        typer.echo(content, nl=False)
+        return
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise InvalidSpec("--out", str(out), f"a file that can be written ({error.strerror})") from None
+
+
+class ListFormat(StrEnum):
+    """How ``dialects`` lists."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command("dialects")
+def list_dialects(
+    format: Annotated[ListFormat, typer.Option(help="What to write.")] = ListFormat.TEXT,  # noqa: A002
+    schema: Annotated[str | None, typer.Option(metavar="NAME", help="Print the JSON Schema of its files.")] = None,
+) -> None:
+    """List the dialects, the configuration languages, and where they come from."""
+    if schema is not None:
+        typer.echo(json.dumps(dialect(schema).file_schema(), indent=1))
+        return
+    keys = ("name", "names", "unit", "source")
+    rows = [{key: getattr(language, key) for key in keys} for language in dialects().values()]
+    if format is ListFormat.JSON:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table("dialect", "names", "ticks", "source", box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*(Text(value) for value in row.values()))
+    Console().print(table)
+
+
+class Switch(StrEnum):
+    """How ``run`` makes the frozen set effective."""
 
     CACHED = "cached"
     REBUILD = "rebuild"
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"refreeze {refreeze.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
-) -> None:
-    pass
-
-
-def _names(language: Dialect, names: str | None, model: str | None) -> list[str] | None:
-    if names is not None and model is not None:
-        raise InvalidSpec("--names and --model", (names, model), "one of the two")
-    if names is not None:
-        found = list(distinct([name.strip() for name in names.split(",")], "--names"))
-        if "" in found:
-            raise InvalidSpec("--names", names, "names with commas between them, none empty")
-        return found
-    if model is None:
-        return None
-    network = load_object("--model", model)()
-    try:
-        from refreeze.engine import tree
-    except ImportError as error:
-        raise Unsupported(f"--model needs Keras: pip install 'refreeze[tensorflow]' ({error})") from None
-    return tree.layer_names(network) if language.names == "layers" else tree.variable_names(network)
-
-
-@app.command()
-def plan(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="The configuration: a JSON, YAML or TOML file.")],
-    epochs: Annotated[int, typer.Option(help="The length of the run, in epochs.")],
-    steps_per_epoch: Annotated[int, typer.Option(help="For dialects in steps: the steps in an epoch.")] = 1,
-    names: Annotated[str | None, typer.Option(help="What can be frozen, in order: a,b,c.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="MODULE:FUNCTION", help="A function that returns a Keras model, whose names are taken."),
-    ] = None,
-    format: Annotated[Format, typer.Option(help="What to write.")] = Format.TEXT,  # noqa: A002 (the option's name)
-    out: Annotated[str | None, typer.Option(metavar="FILE", help="Where to write; otherwise to the terminal.")] = None,
-) -> None:
-    """Compute a schedule, without training, and draw it."""
-    language, config = files.read(spec)
-    check_int("--epochs", epochs, 1)
-    total = epochs * check_int("--steps-per-epoch", steps_per_epoch, 1) if language.unit == "steps" else epochs
-    known = _names(language, names, model)
-    policy = language.policy(config, known, total=total, steps_per_epoch=steps_per_epoch)
-    run = segments(policy, total)
-    shown = known if known is not None else _as_written(config, policy.names)
-    title = f"{language.name}: {total} {language.unit}"
-    if format in (Format.PNG, Format.SVG):
-        if out is None and sys.stdout.isatty():
-            raise InvalidSpec("--out", None, f"given: a {format} is not for a terminal")
-        figure = plot.draw(run, shown, unit=language.unit, title=title)
-        _write(plot.render(figure, "png" if format is Format.PNG else "svg"), out)
-    elif format is Format.JSON:
-        data = {
-            "dialect": language.name,
-            "unit": language.unit,
-            "total": total,
-            "names": shown,
-            "segments": wire.to_json(run),
-            "operations": [_operation(operation) for operation in operations(run)],
-        }
-        _write((json.dumps(data, indent=1) + "\n").encode(), out)
-    else:
-        with open(out, "w", encoding="utf-8") if out else contextlib.nullcontext(sys.stdout) as file:
-            console = Console(file=file)
-            console.print(title)
-            console.print(plot.text(run, shown, console.width))
-            console.print(_segment_table(run, language.unit))
-
-
-def _operation(operation: Operation) -> dict[str, Any]:
-    found = dataclasses.asdict(operation)
-    return {key: sorted(value) if isinstance(value, frozenset) else value for key, value in found.items()}
-
-
-def _as_written(config: Any, names: frozenset[str]) -> list[str]:
-    """Return ``names`` in the order in which the configuration mentions them, the others behind, sorted."""
-    text = json.dumps(config, default=str)
-    return sorted(names, key=lambda name: (text.find(json.dumps(name)) % (len(text) + 1), name))
-
-
-def _segment_table(run: tuple[Segment, ...], unit: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0))
-    for heading in (unit, "frozen", "learning rate set"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for segment in run[:_MOST_SEGMENTS]:
-        rate = "" if segment.learning_rate is None else f"{segment.learning_rate:g}"
-        table.add_row(f"{segment.start:,}-{segment.stop - 1:,}", str(len(segment.frozen)), rate)
-    if len(run) > _MOST_SEGMENTS:
-        table.add_row(f"… and {len(run) - _MOST_SEGMENTS:,} more", "", "")
-    return table
-
-
-def _write(content: bytes, out: str | None) -> None:
-    if out is None:
-        sys.stdout.buffer.write(content)
-    else:
-        Path(out).write_bytes(content)
-
-
-@app.command("dialects")
-def list_dialects(
-    name: Annotated[str | None, typer.Argument(help="Print the JSON Schema of this dialect's configuration.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print plain data.")] = False,
-) -> None:
-    """List the configuration languages and where they come from, or print the JSON Schema of one."""
-    if name is not None:
-        typer.echo(json.dumps(dialect(name).file_schema(), indent=1))
-        return
-    found = dialects().values()
-    if as_json:
-        rows = [{"name": d.name, "names": d.names, "unit": d.unit, "source": d.source} for d in found]
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("dialect", "names", "ticks", "source"):
-        table.add_column(heading, no_wrap=heading != "source")
-    for language in found:
-        table.add_row(language.name, language.names, language.unit, language.source)
-    Console().print(table)
-
-
 @app.command()
 def run(
-    spec: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The schedule: a JSON, YAML or TOML file of any dialect.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="The epochs to train.")] = None,
+    spec: Annotated[str | None, typer.Option(metavar="FILE", help="The schedule, in any dialect.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="The epochs to train.")] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Returns a compiled Keras model.")
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="It returns a compiled Keras model.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Returns (x, y) or ((x, y), (x_test, y_test)).")
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="It returns (x, y) or ((x, y), (x_test, y_test)).")
     ] = None,
     switch: Annotated[
-        SwitchKind, typer.Option(help="Keep train steps and put them back, or make a new one each time.")
-    ] = SwitchKind.CACHED,
-    cache_size: Annotated[int, typer.Option(help="How many train steps to keep.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of weights, data order and dropout.")] = 0,
-    out: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Where to write; otherwise a new folder refreeze-out.")
-    ] = None,
+        Switch, typer.Option(help="Keep train steps and put them back, or make a new one each time.")
+    ] = Switch.CACHED,
+    cache_size: Annotated[int, typer.Option(min=1, help="How many train steps to keep.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, data order and dropout.")] = 0,
+    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where to write, if not to refreeze-out.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
-    """Fine-tune a model under a schedule: without options, a small network on real digits."""
+    """Fine-tune a model under a schedule; without options, a small network on real digits."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         from refreeze.engine import job
     except ImportError as error:
         raise Unsupported(f"run needs Keras and TensorFlow: pip install 'refreeze[run]' ({error})") from None
-    raise typer.Exit(
-        job.run(
-            spec=spec, epochs=epochs, model=model, data=data, switch=switch.value, cache_size=cache_size, seed=seed,
-            out=out, quiet=quiet,
-        )
-    )  # fmt: skip
-
-
-def main() -> None:
-    """Run the command line and exit: 0, 1 if a check has failed, 2 if the input is at fault, 130 after Ctrl-C."""
-    try:
-        app()
-    except ScheduleError as error:
-        typer.echo(f"refreeze: error: {error}", err=True)
-        sys.exit(2)
-    except OSError as error:
-        typer.echo(f"refreeze: error: {error.filename or 'output'}: {error.strerror or error}", err=True)
-        sys.exit(2)
+    given = {"spec": spec, "epochs": epochs, "model": model, "data": data, "seed": seed, "out": out, "quiet": quiet}
+    raise typer.Exit(job.run(**given, switch=switch.value, cache_size=cache_size))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,8 @@ def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path) -> None:
             "--model = 'no_such:model' must be the name of something that exists",
         ),
         ({"model": "test_job:data"}, InvalidSpec, "must be a function that returns a compiled Keras model"),
-        ({"data": "small_models:X"}, InvalidSpec, "must be a function that returns (x, y)"),
+        ({"data": "small_models:X"}, InvalidSpec, "--data = 'small_models:X' must be a function, not of the type ndarray"),
+        ({"data": "test_job:model"}, InvalidSpec, "must be a function that returns (x, y)"),
         (
             {"data": "test_job:too_few"},
             InvalidSpec,

@@ -25,7 +25,7 @@ from refreeze.engine import tree
 from refreeze.engine.executor import SegmentReport, execute
 from refreeze.engine.guard import FrozenGuard
 from refreeze.errors import InvalidSpec
-from refreeze.loading import load_object
+from refreeze.loading import call_object
 from refreeze.schedule import Segment, segments
 
 DEFAULT_OUT = "refreeze-out"
@@ -41,7 +41,7 @@ def _default(name: str) -> Any:
 def _model(reference: str | None) -> Any:
     if reference is None:
         return _default("model")()
-    model = load_object("--model", reference)()
+    model = call_object("--model", reference)
     if not isinstance(model, keras.Model):
         raise InvalidSpec("--model", model, "a function that returns a compiled Keras model")
     return model
@@ -49,7 +49,7 @@ def _model(reference: str | None) -> Any:
 
 def _data(reference: str | None, model: Any) -> tuple[Any, Any, Any]:
     """Return x, y and the test pair or None; the numbers of examples and the shapes of the images are checked."""
-    found = _default("data")(first=5) if reference is None else load_object("--data", reference)()
+    found = _default("data")(first=5) if reference is None else call_object("--data", reference)
     allowed = "a function that returns (x, y) or ((x, y), (x_test, y_test)), arrays"
     if not isinstance(found, tuple) or len(found) != 2:
         raise InvalidSpec("--data", found, allowed)
