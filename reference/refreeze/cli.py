@@ -72,7 +72,9 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _start(context: typer.Context, version: Annotated[bool, typer.Option(help="Print the version.")] = False) -> None:
+def _start(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
     """The reference for layer-freeze schedules: which layers are frozen when, and what exactly happens then."""
     if version:
         typer.echo(f"refreeze {refreeze.__version__}")
@@ -281,8 +283,12 @@ def run(
         from refreeze.engine import job
     except ImportError as error:
         raise Unsupported(f"run needs Keras and TensorFlow: pip install 'refreeze[run]' ({error})") from None
-    given = {"spec": spec, "epochs": epochs, "model": model, "data": data, "seed": seed, "out": out, "quiet": quiet}
-    raise typer.Exit(job.run(**given, switch=switch.value, cache_size=cache_size))
+    raise typer.Exit(
+        job.run(
+            spec=spec, epochs=epochs, model=model, data=data, switch=switch.value, cache_size=cache_size, seed=seed,
+            out=out, quiet=quiet,
+        )
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

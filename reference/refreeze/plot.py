@@ -227,7 +227,8 @@ def draw(
         if len(heights) > 1:
             _strip(axes[0], settings, rates, names, total)
         axes[0].set_title(title or "", loc="left", fontsize=11, parse_math=False)
-        legend = [Patch(facecolor=_BLUE, label="frozen"), Patch(facecolor=_GREY, label="trainable")]
+        frozen = "frozen (paler: in part of the time)" if _dense(shown) else "frozen"
+        legend = [Patch(facecolor=_BLUE, label=frozen), Patch(facecolor=_GREY, label="trainable")]
         if any(row.inference for row in shown):
             meaning = "batch norm in inference mode"
             legend.append(Patch(facecolor="none", edgecolor=_HATCH, linewidth=0, hatch="////", label=meaning))
@@ -248,6 +249,10 @@ def _boxes(places: Iterable[int], ranges: Sequence[int], half: float) -> Outline
     return Path.make_compound_path_from_polys(np.array(corners)[:, :4])
 
 
+def _dense(rows: Iterable[Row]) -> bool:
+    return sum(len(row.frozen) for row in rows) > 2 * _MOST_BARS
+
+
 def _bars(axes: Axes, rows: Sequence[Row], total: int, row_height: float) -> None:
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.patches import PathPatch
@@ -255,7 +260,7 @@ def _bars(axes: Axes, rows: Sequence[Row], total: int, row_height: float) -> Non
 
     roomy = row_height > 0.2
     half = 0.4 if roomy else 0.45
-    if sum(len(row.frozen) for row in rows) > 2 * _MOST_BARS:
+    if _dense(rows):
         edges = np.linspace(0, total, min(total, 1000) + 1)
         shares = np.stack([_share(row.frozen, edges) for row in rows])
         colours = LinearSegmentedColormap.from_list("frozen", [_GREY, _BLUE], N=16)
