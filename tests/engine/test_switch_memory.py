@@ -133,7 +133,7 @@ def test_twenty_frozen_sets_of_mobilenet_take_the_memory_of_five() -> None:
         used.append(resident())
         return history
 
-    sets = stages(*((epoch, always(names[: 5 * epoch])) for epoch in range(20)))
+    sets = stages(*((epoch, always(names[5 * epoch : 5 * epoch + 5])) for epoch in range(20)))
     execute(model, sets, 20, measured, cache_size=4)
     # A set takes some 60 MiB; of the 15 dropped since the fifth, less than three have left anything.
     assert used[-1] - used[4] < 3 * 60, used

@@ -8,20 +8,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from refreeze.engine import optimizer as optimizers
+from refreeze.engine.batchnorm import BatchNorms
 from refreeze.engine.flags import Flags, frozen_layers
 from refreeze.engine.switch import build_metrics_first, make_switch
 from refreeze.engine.tree import nodes, trainable_by_birth
-from refreeze.errors import Unsupported
 from refreeze.schedule import Segment
 
 _log = logging.getLogger("refreeze")
 
 
 class Controller:
-    """Puts ``model`` into the state of any segment: flags, learning rate, optimizer state and train function agree.
+    """Puts ``model`` into the state of any segment: flags, normalizations, learning rate, optimizer state, train function.
 
-    ``names`` are all that the schedule governs. Everything that cannot work raises here, before anything is changed:
-    ``UnknownName``, ``InvalidSpec``, ``Unsupported`` (a model that is not built or not compiled, EXE-5, EXE-12).
+    ``names`` are all that the schedule governs; ``switch`` and ``cache_size`` are explained in ``engine.switch``,
+    ``optimizer_state`` in ``engine.optimizer``, ``batch_norm`` in ``engine.batchnorm``. Everything that cannot work
+    raises here, before anything is changed: ``UnknownName``, ``InvalidSpec``, ``Unsupported`` (a model that is not
+    built or not compiled, EXE-5, EXE-12).
     """
 
     def __init__(
@@ -33,12 +35,12 @@ class Controller:
         switch: str = "cached",
         cache_size: int = 16,
         optimizer_state: str = "keep",
+        batch_norm: str = "keras",
     ) -> None:
         self.model = model
         self._flags = Flags(model, names)
+        self._batch_norms = BatchNorms(model, batch_norm, {name for s in schedule for name in s.bn_frozen})
         self._sets_rate = any(segment.learning_rate is not None for segment in schedule)
-        if any(segment.bn_frozen - segment.frozen for segment in schedule):
-            raise Unsupported("the schedule has batch normalizations in inference mode that are not frozen")
         self._state = optimizer_state
         optimizers.check(model, optimizer_state, self._sets_rate)
         self._switch = make_switch(switch, model, cache_size)
@@ -56,13 +58,19 @@ class Controller:
             optimizers.prebuild(self.model)
             self._optimizer = self.model.optimizer
         self._flags.write(segment.frozen)
+        self._batch_norms.write(segment.bn_frozen)
         if self._state != "keep":
             self._reset()
         if segment.learning_rate is not None:
             self.model.optimizer.learning_rate = segment.learning_rate
-        new = self._switch.to(self._flags.signature())
+        new = self._switch.to(self._flags.signature() + self._batch_norms.signature())
         build_metrics_first(self.model)
         return time.perf_counter() - begun, new
+
+    def follow(self, segment: Segment) -> None:
+        """Take ``segment`` for the one entered last, as a resumed run does: its flags, and nothing else."""
+        self._flags.write(segment.frozen)
+        self._trained = frozenset(map(id, self.model.trainable_variables))
 
     def _reset(self) -> None:
         before, self._trained = self._trained, frozenset(map(id, self.model.trainable_variables))
@@ -73,7 +81,8 @@ class Controller:
     def restore(self) -> None:
         """Put back the flags that the user gave, with a train function that agrees with them."""
         self._flags.restore()
-        self._switch.to(self._flags.signature())
+        self._batch_norms.restore()
+        self._switch.to(self._flags.signature() + self._batch_norms.signature())
 
 
 def log_frozen_summary(model: Any) -> None:
