@@ -59,6 +59,8 @@ class Family:
     cases: SearchStrategy[Case]
     always: tuple[Case, ...] = ()
     """Cases that are checked in every run: small spaces are enumerated, not sampled."""
+    weight: int = 1
+    """How many times as many cases are drawn as elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +133,12 @@ def reference_answer(request: Request) -> Answer:
 
 
 def agrees(ask: Ask, case: Case) -> None:
-    """The answer is the reference's; segments in canonical form, and errors by id."""
-    request = case["request"]
-    should_be = reference_answer(request)
+    """The answer is the reference's."""
+    agrees_with(ask, case["request"], reference_answer(case["request"]))
+
+
+def agrees_with(ask: Ask, request: Request, should_be: Answer) -> None:
+    """Raise ``Broken`` unless the answer is ``should_be``; segments in canonical form, and errors by id."""
     if isinstance(should_be, Schedule):
         got: Answer = Schedule(_scheduled(ask, request))
         should_be = Schedule(canonical(should_be.segments))

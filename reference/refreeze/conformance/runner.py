@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 from refreeze.conformance.adapters import Adapter, Fault
 from refreeze.conformance.clauses import clauses
 from refreeze.conformance.known import KnownFailure
-from refreeze.conformance.laws import Broken, Case, Law, NotSupported, agrees, laws
+from refreeze.conformance.laws import Broken, Case, Law, NotSupported, laws
 from refreeze.errors import InvalidSpec
 
 Verdict = Literal["holds", "broken", "unsupported", "known"]
@@ -31,7 +31,7 @@ class Profile:
     """How hard a run tries."""
 
     examples: int
-    """Cases drawn for a check; twice as many where the reference is the oracle."""
+    """Cases drawn for a check, times the weight of its family."""
     shrink_calls: int
     """Cases tried to make a failing one simpler; 0: it is reported as it was found."""
 
@@ -184,7 +184,7 @@ def run_check(adapter: Adapter, check: Check, profile: Profile, seed: int = 0) -
 
     @hypothesis.seed(zlib.crc32(f"{seed} {check.id}".encode()))
     @settings(
-        max_examples=profile.examples * (2 if family.check is agrees else 1),
+        max_examples=profile.examples * family.weight,
         phases=phases,
         database=None,
         deadline=None,

@@ -44,25 +44,29 @@ def families(dialect: str) -> dict[str, Family]:
 
 
 def _of_every_dialect(requests: SearchStrategy[Request], truncates: bool) -> dict[str, Family]:
-    @st.composite
-    def resumed(draw: DrawFn) -> Case:
-        request = draw(requests)
-        start = draw(st.sampled_from((request["total"], 1)) | st.integers(0, request["total"]))
-        return {"request": request, "other": request | {"start": min(start, request["total"])}}
-
-    @st.composite
-    def truncated(draw: DrawFn) -> Case:
-        request = draw(requests)
-        stop = draw(st.integers(0, request["total"]))
-        return {"request": request, "other": request | {"total": stop}, "stop": stop}
-
+    nothing = requests.map(lambda request: request | {"total": 0})
     found = {
-        "SCH-1-contiguous_from_start_to_total": family(contiguous, requests),
-        "SCH-3-every_tick_means_what_the_reference_says": family(agrees, requests),
-        "RES-1-a_resumed_run_is_the_rest_of_the_whole": Family(coincide, resumed()),
+        "SCH-1-contiguous_from_start_to_total": family(contiguous, st.one_of(requests, requests, requests, nothing)),
+        "SCH-3-every_tick_means_what_the_reference_says": agree(requests),
+        "RES-1-a_resumed_run_is_the_rest_of_the_whole": resume(requests),
         "RES-1-what_was_asked_before_does_not_matter": alternating(requests),
     }
-    return found | ({"SCH-4-truncation_is_a_prefix": Family(coincide, truncated())} if truncates else {})
+    return found | ({"SCH-4-truncation_is_a_prefix": Family(coincide, _truncated(requests))} if truncates else {})
+
+
+@st.composite
+def _truncated(draw: DrawFn, requests: SearchStrategy[Request]) -> Case:
+    request = draw(requests)
+    stop = draw(st.integers(0, request["total"]))
+    return {"request": request, "other": request | {"total": stop}, "stop": stop}
+
+
+@st.composite
+def _resumed(draw: DrawFn, requests: SearchStrategy[Request]) -> Case:
+    request = draw(requests)
+    total = request["total"]
+    anywhere = st.integers(0, total)
+    return {"request": request, "other": request | {"start": draw(anywhere | anywhere | st.sampled_from((total, 1 % (total + 1))))}}
 
 
 # How to make families ----------------------------------------------------------------------------------------------
@@ -73,7 +77,12 @@ def family(check: Check, requests: SearchStrategy[Request]) -> Family:
 
 def agree(requests: SearchStrategy[Request]) -> Family:
     """Return the family of requests that the reference answers alike."""
-    return family(agrees, requests)
+    return Family(agrees, family(agrees, requests).cases, weight=2)
+
+
+def resume(requests: SearchStrategy[Request]) -> Family:
+    """Return the family of requests that are also asked from some later start on."""
+    return Family(coincide, _resumed(requests), weight=2)
 
 
 def same(pairs: SearchStrategy[tuple[Request, Request]]) -> Family:
@@ -163,7 +172,7 @@ def meant(wanted: str | list[str], declared: list[str]) -> list[str]:
 def misspelt(draw: DrawFn, names: list[str]) -> str:
     """Return a name that is none of ``names`` and no container, but resembles one."""
     name = draw(st.sampled_from(tuple(names)))
-    return draw(st.sampled_from((f"{name}x", name[:2], name.upper(), f"{name}/deeper", "nowhere")))
+    return draw(st.sampled_from((f"{name}x", name[:2], name[:3], name.upper(), f"{name}/deeper", "nowhere")))
 
 
 # What the dialects share that have one list of layers --------------------------------------------------------------

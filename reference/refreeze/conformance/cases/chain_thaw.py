@@ -22,6 +22,7 @@ from refreeze.conformance.cases import (
     needs_model,
     picked,
     reject,
+    resume,
     same,
     some,
     unknown_layers,
@@ -74,6 +75,7 @@ BASE = segments_request(
 )
 
 FAMILIES: dict[str, Family] = {
+    "RES-1-a_resumed_run_is_the_rest_of_the_whole": resume(requests(rates=True)),
     "CHT-1-agrees_with_the_reference": agree(requests()),
     "CHT-1-one_number_is_a_list_of_equal_ones": same(requests(listed=False).map(written_out)),
     "CHT-1-unknown_name": reject("unknown-name", with_a_new_layer_outside()),

@@ -39,7 +39,7 @@ def some_groups(draw: DrawFn, declared: list[str], least: int = 1) -> list[list[
 def a_call(draw: DrawFn, kinds: tuple[str, ...], ticks: int, groups: int) -> Call:
     call: Call = {"at": draw(st.integers(0, ticks)), "call": draw(st.sampled_from(kinds))}
     if call["call"] == "freeze_to":
-        call["n"] = draw(st.integers(-groups - 1, groups + 1))
+        call["n"] = draw(st.sampled_from((-1, 1, -2, 2, -groups - 1, 0, groups + 1)))
     if call["call"] == "bn_freeze":
         call["do_freeze"] = draw(st.booleans())
     return call
@@ -50,8 +50,8 @@ def requests(
     draw: DrawFn, kinds: tuple[str, ...] = (*FREEZING, "bn_freeze"), least: int = 0, most: int = 4, ticks: int = 6
 ) -> Request:
     """Return any valid request."""
-    declared = layers(draw)
-    config: dict[str, Any] = {"groups": some_groups(draw, declared, 2 if least else 1)}
+    declared = layers(draw, least=3 if least else 1)
+    config: dict[str, Any] = {"groups": some_groups(draw, declared, 3 if least else 1)}
     count = len(config["groups"])
     config["calls"] = [a_call(draw, kinds, ticks, count) for _ in range(draw(st.integers(least, most)))]
     if "bn_freeze" in kinds and draw(st.integers(0, 3)):

@@ -34,14 +34,16 @@ def a_freezer(
 ) -> Freezer:
     prefixes = [prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in declared)]
 
-    def keys(kind: str, least: int) -> Freezer:
-        exact = some(draw, declared, 0, 2)
-        starts = some(draw, prefixes, min(len(prefixes), max(0, least - len(exact))), 2)
-        pairs = ((f"{kind}names", exact), (f"{kind}name_starts_with", starts))
-        return {key: value for key, value in pairs if value}
+    def keys(kind: str, *modes: str) -> Freezer:
+        mode, found = draw(st.sampled_from(modes)), {}
+        if mode != "prefixes":
+            found[f"{kind}names"] = some(draw, declared, 1, 2)
+        if mode != "names":
+            found[f"{kind}name_starts_with"] = some(draw, prefixes, 1, 2)
+        return found
 
-    found = keys("", entries)
-    spared = keys("except_", 0) if draw(st.booleans()) else {}
+    found = keys("", *(("both",) if entries > 1 else ("names", "prefixes", "both")))
+    spared = keys("except_", "names", "prefixes") if draw(st.booleans()) else {}
     if any(is_matched(name, found) and not is_matched(name, spared, "except_") for name in declared):
         found |= spared
     if strings:
@@ -85,13 +87,14 @@ def both_untils(draw: DrawFn) -> Request:
 @st.composite
 def gradual(draw: DrawFn) -> Request:
     """Return a freezer that releases several entries one after the other."""
-    when = draw(st.sampled_from((("start_epoch",), (), ("start_epoch", "until_epoch"), ("until_step",))))
-    every = ("unfreeze_every_n_epochs",)
-    when += every if "start_epoch" not in when else draw(st.sampled_from((every, every, ())))
+    every = "unfreeze_every_n_epochs"
+    start = "start_epoch"
+    combinations = ((start, every), (every,), (start,), (start, every, "until_epoch"), (every, "until_step"))
+    when = draw(st.sampled_from(combinations))
     declared = list(PARAMETERS)
     freezer = a_freezer(draw, declared, when=when, entries=2)
     per = draw(st.integers(1, 3))
-    last = freezer.get("start_epoch", 1) + 3 * freezer.get("unfreeze_every_n_epochs", 0)
+    last = freezer.get(start, 1) + 3 * freezer.get(every, 1)
     return segments_request("lighter", declared, [freezer], last * per + draw(st.integers(0, 3)), steps_per_epoch=per)
 
 
@@ -175,7 +178,7 @@ _EDITS = [
 _NAMES, _STARTS = ("names", "except_names"), ("name_starts_with", "except_name_starts_with")
 
 FAMILIES: dict[str, Family] = {
-    "LGT-1-agrees_with_the_reference": agree(single("until_step", declare=6)),
+    "LGT-1-agrees_with_the_reference": agree(single(declare=6)),
     "LGT-1-unknown_name": reject("unknown-name", with_a_bad_entry(*_NAMES, entry="name")),
     "LGT-1-empty_selection": reject("empty-selection", with_a_bad_entry(*_STARTS, entry="prefix")),
     "LGT-1-nothing_left": reject("empty-selection", left_with_nothing()),

@@ -23,6 +23,7 @@ from refreeze.conformance.cases import (
     misspelt,
     near,
     reject,
+    resume,
     same,
     some,
     variant,
@@ -335,6 +336,7 @@ _EDITS = [
 ]
 
 FAMILIES: dict[str, Family] = {
+    "RES-1-a_resumed_run_is_the_rest_of_the_whole": resume(requests() | requests(least=1, rates=(0.5,))),
     "RES-1-what_was_asked_before_does_not_matter": alternating(windows("random", "random", "round_robin")),
     "RR-1-agrees_with_the_reference": agree(windows("round_robin")),
     "RR-1-the_window_is_full": Family(counts, inside("round_robin")),

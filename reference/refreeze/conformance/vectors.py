@@ -1,0 +1,214 @@
+"""Vectors: single requests with the answer that a clause demands, worked out by hand from it, for any language.
+
+A file ``vectors/<clause>/<topic>.json`` is a list of vectors about one clause. Where there are too many to work out by
+hand, the file says so: ``generated`` has the seed and the command, and the tests generate it again. ``schema.json``
+beside them is the JSON Schema of a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from refreeze.conformance.adapters import Adapter
+from refreeze.conformance.clauses import clauses
+from refreeze.conformance.laws import Broken, NotSupported, agrees_with
+from refreeze.conformance.protocol import ErrorId, Schedule, read_answer, segments_request
+from refreeze.errors import InvalidSpec
+
+FOLDER = Path(__file__).parent / "vectors"
+_Slug = Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+
+class Generated(Struct, forbid_unknown_fields=True, kw_only=True):
+    """How the vectors of a file were made."""
+
+    seed: int
+    """Of Python's ``random.Random``."""
+    command: str
+    """Writes the file."""
+
+
+class Vector(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """One request and its answer: a result, or the id of an error."""
+
+    id: _Slug
+    """What it shows; with its clause, ``RR-1/wraps-around``, its name."""
+    description: Annotated[str, Meta(min_length=10, max_length=200)]
+    """Why the answer is what it is."""
+    request: dict[str, Any]
+    """Without ``refreeze`` and ``id``, which the one who asks adds."""
+    expected: dict[str, Any] | UnsetType = UNSET
+    """The answer without its id; segments mean the same in any encoding."""
+    error: ErrorId | UnsetType = UNSET
+    """The id of the error with which the request is rejected."""
+
+
+class File(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """The vectors of one topic."""
+
+    clause: str
+    """The clause that demands the answers."""
+    vectors: Annotated[list[Vector], Meta(min_length=1)]
+    generated: Generated | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of checking one vector."""
+
+    name: str
+    vector: Vector
+    verdict: str
+    """passed, failed or unsupported"""
+    got: str = ""
+    should_be: str = ""
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a file of vectors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(File)}
+
+
+@functools.cache
+def files() -> dict[Path, File]:
+    """Return every file by its path; raises ``InvalidSpec`` for one that does not have the form."""
+    found = {}
+    for path in sorted(FOLDER.glob("*/*.json")):
+        try:
+            found[path] = msgspec.json.decode(path.read_bytes(), type=File)
+        except msgspec.MsgspecError as error:
+            raise InvalidSpec(f"vectors/{path.parent.name}/{path.name}", "", f"a file of vectors ({error})") from None
+    return found
+
+
+def vectors(clause: str | None = None) -> dict[str, Vector]:
+    """Return the vectors, all or those of a clause, by name, ``RR-1/wraps-around``, in the order of the clauses."""
+    every = [(file.clause, vector) for file in files().values() for vector in file.vectors]
+    order = {name: place for place, name in enumerate(clauses())}
+    every.sort(key=lambda pair: order[pair[0]])
+    return {f"{name}/{vector.id}": vector for name, vector in every if clause in (None, name)}
+
+
+def lint(found: dict[Path, File]) -> list[str]:
+    """Return what is wrong with vectors that have the form: one line each."""
+    problems = []
+    names: list[str] = []
+    descriptions: list[str] = []
+    for path, file in found.items():
+        where = f"{path.parent.name}/{path.name}"
+        if file.clause != path.parent.name or file.clause not in clauses():
+            problems.append(f"{where}: the clause {file.clause} is none, or not that of the folder")
+        for vector in file.vectors:
+            name = f"{file.clause}/{vector.id}"
+            if (vector.expected is UNSET) == (vector.error is UNSET):
+                problems.append(f"{name}: needs either expected or error")
+            if re.search(r"\b(should|must)\b", vector.description) or not vector.description.endswith("."):
+                problems.append(f"{name}: the description states a fact, in a sentence that ends with a full stop")
+            names.append(name)
+            descriptions.append(vector.description)
+            problems += [f"{name}: {problem}" for problem in _lint_answer(vector)]
+    problems += [f"{name}: the name is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    problems += [f"{d!r}: two vectors say so" for d in sorted({d for d in descriptions if descriptions.count(d) > 1})]
+    return problems
+
+
+def _lint_answer(vector: Vector) -> Iterable[str]:
+    request = vector.request
+    if request.get("op") == "segments" and list(request) != list(segments_request("", None, None, 0)):
+        yield "a request for segments has exactly the keys that the kit sends, in that order"
+    if vector.expected is UNSET:
+        return
+    try:
+        answer = read_answer(request["op"], vector.expected)
+    except (InvalidSpec, KeyError) as error:
+        yield f"the expectation is no answer ({error})"
+        return
+    if isinstance(answer, Schedule):
+        edges = [request["start"], *(s.stop for s in answer.segments)]
+        if [s.start for s in answer.segments] != edges[:-1] or edges[-1] != request["total"]:
+            yield "the segments are not contiguous from start to total"
+
+
+def check(adapter: Adapter, chosen: dict[str, Vector], on_vector: Callable[[str], None] = lambda name: None) -> list[Outcome]:
+    """Return what the adapter makes of each vector; raises ``Fault``."""
+    outcomes = []
+    for name, vector in chosen.items():
+        on_vector(name)
+        answer = {"error": vector.error} if vector.expected is UNSET else vector.expected
+        try:
+            agrees_with(adapter.ask, vector.request, read_answer(vector.request["op"], answer))
+            outcomes.append(Outcome(name, vector, "passed"))
+        except NotSupported:
+            outcomes.append(Outcome(name, vector, "unsupported"))
+        except Broken as broken:
+            outcomes.append(Outcome(name, vector, "failed", broken.got, broken.should_be))
+    return outcomes
+
+
+# Too many to work out by hand ------------------------------------------------------------------------------------------
+_COMMAND = "python -m refreeze.conformance.vectors"
+_DRAWS = FOLDER / "RND-2" / "generated-draws.json"
+
+
+def generate(draw: Callable[[int, int, int, int, int], Iterable[int]], seed: int = 1) -> File:
+    """Return vectors of single draws, by a function from (n, window, k, seed, number of the spec) to positions."""
+    source, found = random.Random(seed), []  # noqa: S311 (which draws are shown is no secret)
+    for number in range(40):
+        n, k, stream = source.randint(2, 12), source.randint(0, 99), source.randint(0, 3)
+        window, philox_seed = source.randint(1, n - 1), source.choice([0, 1, 2**64 - 1, source.getrandbits(64)])
+        names = [f"layer{place}" for place in range(n)]
+        strategy = {"type": "random", "window_size": window, "iterative_span": 1, "seed": philox_seed}
+        before = {"layers": names[:1], "training_interval": [0, 1], "strategy": None}
+        config = [before] * stream + [{"layers": names, "training_interval": [0, k + 1], "strategy": strategy}]
+        frozen = sorted(names[place] for place in draw(n, window, k, philox_seed, stream))
+        if k == 0 and stream:
+            frozen = sorted({*frozen, names[0]})
+        segment = {"start": k, "stop": k + 1, "frozen": frozen, "learning_rate": None, "bn_frozen": []}
+        found.append(
+            Vector(
+                id=f"draw-{number}",
+                description=f"{window} of {n} positions, span {k}, specification {stream}, seed {philox_seed}.",
+                request=segments_request("vl3d", names, config, k + 1, start=k),
+                expected={"segments": [segment]},
+            )
+        )
+    return File(clause="RND-2", vectors=found, generated=Generated(seed=seed, command=_COMMAND))
+
+
+def dumps(file: File) -> str:
+    """Return the text of a file: a line for each request, and one for each segment."""
+    head = {"clause": file.clause} | ({} if file.generated is UNSET else {"generated": msgspec.to_builtins(file.generated)})
+    lines = [json.dumps(head)[:-1] + ', "vectors": [']
+    for vector in file.vectors:
+        plain = msgspec.to_builtins(vector)
+        keys = [f"    {json.dumps(key)}: {_value(value)}" for key, value in plain.items()]
+        lines += ["  {", ",\n".join(keys), "  }" + "," * (vector is not file.vectors[-1])]
+    return "\n".join([*lines, "]}", ""])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict) and value.get("segments"):
+        return '{"segments": [\n' + ",\n".join(f"      {json.dumps(s)}" for s in value["segments"]) + "\n    ]}"
+    return json.dumps(value)
+
+
+def main() -> None:
+    """Write the schema, and the files that are generated."""
+    from refreeze import random_window
+
+    (FOLDER / "schema.json").write_text(json.dumps(schema(), indent=1) + "\n", encoding="utf-8")
+    _DRAWS.write_text(dumps(generate(random_window)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
