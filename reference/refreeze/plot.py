@@ -6,10 +6,11 @@ equal schedules share a row if there are many. Figures need matplotlib, the extr
 
 from __future__ import annotations
 
+import bisect
 import io
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,22 +211,23 @@ def draw(
     set are drawn above, as are ``rates``, those of single names. Raises ``InvalidSpec`` for no segments or no names,
     ``UnknownName`` for a frozen name that is not in ``names``, ``Unsupported`` without matplotlib.
     """
-    shown, total, settings = rows(segments, names), segments[-1].stop, _settings(segments)
+    shown = rows(segments, names)
     height = min(30.0, len(shown) * (0.28 if len(shown) <= _APART else 0.14))
-    heights = [0.7, height] if settings or (rates and rates.names) else [height]
+    at, curves = _curves(segments, names, rates) if rates else ([], {})
+    heights = [0.7, height] if _settings(segments) or curves else [height]
     with _style():
         from matplotlib.figure import Figure
         from matplotlib.patches import Patch
 
         figure = Figure(figsize=(10, sum(heights) + 1.2), layout="constrained")
         axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-        _bars(axes[-1], shown, total, height / len(shown))
+        _bars(axes[-1], shown, segments[-1].stop, height / len(shown))
         axes[-1].set_xlabel(unit)
         if len(segments) <= _MOST_LINES:
             starts = [segment.start for segment in segments[1:]]
             axes[-1].vlines(starts, -0.5, len(shown) - 0.5, _LINE, linewidth=0.5, gid="boundaries")
         if len(heights) > 1:
-            _strip(axes[0], settings, rates, names, total)
+            _strip(axes[0], segments, at, curves)
         axes[0].set_title(title or "", loc="left", fontsize=11, parse_math=False)
         frozen = "frozen (paler: in part of the time)" if _dense(shown) else "frozen"
         legend = [Patch(facecolor=_BLUE, label=frozen), Patch(facecolor=_GREY, label="trainable")]
@@ -279,7 +281,7 @@ def _bars(axes: Axes, rows: Sequence[Row], total: int, row_height: float) -> Non
             axes.add_patch(PathPatch(_boxes([place], row.inference, half), gid=f"inference {row.label(80)}", **look))
     axes.set_xlim(0, total)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    regular = MaxNLocator(10, steps=[1, 2, 5, 10], integer=True).tick_values(0, total)
+    regular = MaxNLocator(15 if total < 1000 else 10, steps=[1, 2, 5, 10], integer=True).tick_values(0, total)
     ticks = [*(int(tick) for tick in regular if tick <= 0.95 * total), total]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     labelled = range(0, len(rows), math.ceil(0.11 / row_height))
@@ -289,29 +291,38 @@ def _bars(axes: Axes, rows: Sequence[Row], total: int, row_height: float) -> Non
     axes.spines[:].set_visible(False)
 
 
-def _strip(
-    axes: Axes, settings: Sequence[tuple[int, float]], rates: Rates | None, names: Sequence[str], total: int
-) -> None:
-    """Draw the learning rates that segments set, and those of single names, dark to light in their order."""
+def _curves(
+    segments: Sequence[Segment], names: Sequence[str], rates: Rates
+) -> tuple[list[int], dict[str, list[float]]]:
+    """Return up to 401 ticks, the end as well, and name -> rates there, NaN while it has none or is frozen."""
+    total, starts = segments[-1].stop, [segment.start for segment in segments]
+    at = sorted({tick * total // 400 for tick in range(400)})
+    now = [(rates.learning_rates_at(tick), segments[bisect.bisect(starts, tick) - 1].frozen) for tick in at]
+    now.append(now[-1])
+    found = {
+        name: [math.nan if name in frozen else rate.get(name, math.nan) for rate, frozen in now]
+        for name in names
+        if name in rates.names
+    }
+    return [*at, total], {name: curve for name, curve in found.items() if not all(map(math.isnan, curve))}
+
+
+def _strip(axes: Axes, segments: Sequence[Segment], at: Sequence[int], curves: Mapping[str, Sequence[float]]) -> None:
+    """Draw the learning rates that segments set, and those of single names, the first of them darkest."""
     from matplotlib import colormaps
 
-    values = [rate for _, rate in settings]
-    if settings:
-        ticks = [tick for tick, _ in settings]
-        axes.step([*ticks, total], [*values, values[-1]], where="post", color=_ORANGE, linewidth=1.2)
+    if settings := _settings(segments):
+        ticks, rates = zip(*settings, strict=True)
+        axes.step([*ticks, segments[-1].stop], [*rates, rates[-1]], where="post", color=_ORANGE, linewidth=1.2)
         if len(ticks) <= _MOST_LINES:
-            axes.plot(ticks, values, ".", color=_ORANGE, clip_on=False)
-    if rates is not None:
-        at = np.unique(np.linspace(0, total - 1, 400).astype(int))
-        found = [rates.learning_rates_at(int(tick)) for tick in at]
-        values += [rate for now in found for rate in now.values()]
-        for place, name in enumerate(names):
-            if name in rates.names:
-                colour = colormaps["cividis"](0.9 * place / len(names))
-                axes.step(at, [now.get(name, np.nan) for now in found], where="post", color=colour, linewidth=1)
-    low, high = min(values), max(values)
-    axes.set_yscale("log" if high >= 10 * low > 0 else "linear")
-    axes.set_yticks(sorted({low, high}), [f"{value:.3g}" for value in sorted({low, high})])
+            axes.plot(ticks, rates, ".", color=_ORANGE, clip_on=False)
+    for place, curve in enumerate(curves.values()):
+        axes.step(at, curve, where="post", color=colormaps["cividis"](0.9 * place / len(curves)), linewidth=1)
+    shown = {rate for curve in curves.values() for rate in curve if not math.isnan(rate)}
+    shown |= {rate for _, rate in settings}
+    ends = sorted({min(shown), max(shown)})
+    axes.set_yscale("log" if ends[-1] >= 10 * ends[0] > 0 else "linear")
+    axes.set_yticks(ends, [f"{rate:.3g}" for rate in ends])
     axes.minorticks_off()
     axes.margins(y=0.2)
     axes.tick_params(axis="x", length=0, labelbottom=False)
