@@ -7,6 +7,7 @@ implementations out of its text.
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import math
 import re
 from fractions import Fraction
@@ -44,9 +45,8 @@ def segments(request):
         frozen, rates, bn_frozen = at(tick)
         need(len(rates) < 2, "conflict")
         rate = min(rates, default=None)
-        found.append(
-            {"start": tick, "stop": tick + 1, "frozen": sorted(frozen), "learning_rate": rate, "bn_frozen": sorted(bn_frozen)}
-        )
+        segment = {"start": tick, "stop": tick + 1, "frozen": sorted(frozen), "learning_rate": rate}
+        found.append(segment | {"bn_frozen": sorted(bn_frozen)})
     return found[request["start"] :]
 
 
@@ -228,7 +228,7 @@ def kempner_check(config, names=None):
     for stage in stages:
         check_keys(stage, ["start_step", "specs"], [])
         need(is_int(stage["start_step"]))
-    for before, after in zip(stages, stages[1:], strict=False):
+    for before, after in itertools.pairwise(stages):
         need(before["start_step"] < after["start_step"])
     valid = config.get("valid_modules")
     need(valid is None or is_list(valid, is_text))
@@ -416,13 +416,11 @@ def chain_thaw(config, names, total, per):
     need(len(epochs) == len(stages))
 
     def at(epoch):
-        begin = 0
-        for number, (stage, length) in enumerate(zip(stages, epochs, strict=True)):
-            if epoch < begin + length:
-                break
-            begin += length
-        else:
-            number, stage = len(stages), layers
+        begin = number = 0
+        while number < len(stages) and epoch >= begin + epochs[number]:
+            begin += epochs[number]
+            number += 1
+        stage = [*stages, layers][number]
         rate = rates[min(number, 1)]
         return set(layers) - set(stage), {rate} - {None} if epoch == begin else set(), set()
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a wrong implementation is a row)
 """Wrong implementations: small edits of ``brute_force``, each with the laws that must catch it.
 
 ``W(dialect, old, new, laws)``: ``old`` occurs once in the text; laws are given by the beginnings of their ids, and each
@@ -33,7 +34,7 @@ WRONG = [
     W("gradual", "for tick in range(total):", "for tick in range(1, total):", "SCH-1"),
     W("lighter", 'return found[request["start"] :]',
       'return found[request["start"] :] or [{"start": total, "stop": total, "frozen": []}]', "SCH-1"),
-    W("fastai", '"frozen": sorted(frozen), "learning_rate": rate', '"frozen": sorted(names), "learning_rate": rate', "SCH-3"),
+    W("fastai", '"frozen": sorted(frozen), "learning_rate": rate}', '"frozen": sorted(names), "learning_rate": rate}', "SCH-3"),
     W("vl3d", 'return found[request["start"] :]',
       'return [s | {"start": n + request["start"], "stop": n + 1 + request["start"]}'
       ' for n, s in enumerate(found[: total - request["start"]])]', "RES-1-a_resumed"),

@@ -8,6 +8,7 @@ that the protocol knows.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import shlex
@@ -67,7 +68,7 @@ class InProcess:
 
     def _answer(self, line: bytes) -> bytes | Fault:
         try:
-            answer = self._respond(msgspec.json.decode(line))
+            answer = self._respond(json.loads(line))
         except BaseException as error:  # also SystemExit, which would end the thread
             *_, place = traceback.extract_tb(error.__traceback__)
             return Fault("crashed", f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})")
@@ -94,9 +95,9 @@ class Subprocess:
     """A program that reads requests line by line, kept running; what it writes to stderr is shown if it crashes."""
 
     def __init__(self, command: str) -> None:
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 (the user asks for it)
                 shlex.split(command),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -210,7 +211,9 @@ class Adapter:
         self._transport.close()
 
 
-def load(reference: str | Callable[[Request], Any] | None = None, command: str | None = None, **options: Any) -> Adapter:
+def load(
+    reference: str | Callable[[Request], Any] | None = None, command: str | None = None, **options: Any
+) -> Adapter:
     """Return the adapter for ``module:callable``, a callable itself, or the command line of a program.
 
     Raises ``InvalidSpec`` unless exactly one is given and is such, ``Fault`` if it cannot be imported or started.

@@ -85,18 +85,13 @@ def laws() -> dict[str, Law]:
     """Return every law by id, in the order of the clauses."""
     from refreeze.conformance import cases
 
-    found: dict[str, dict[str, Family]] = {}
-    for dialect in cases.DIALECTS:
-        for law, family in cases.families(dialect).items():
-            found.setdefault(law, {})[dialect] = family
-    order = {clause: place for place, clause in enumerate(clauses())}
-    ids = sorted(found, key=lambda law: order["-".join(law.split("-")[:2])])
-    known = clauses()
-    return {
-        law: Law(law, clause, known[clause].level, found[law])
-        for law in ids
-        for clause in ["-".join(law.split("-")[:2])]
-    }
+    found: dict[str, Law] = {}
+    for dialect, families in cases.families().items():
+        for name, family in families.items():
+            clause = clauses()["-".join(name.split("-")[:2])]
+            found.setdefault(name, Law(name, clause.id, clause.level, {})).families[dialect] = family
+    order = list(clauses())
+    return {law.id: law for law in sorted(found.values(), key=lambda law: order.index(law.clause))}
 
 
 # How to check ------------------------------------------------------------------------------------------------------
@@ -170,7 +165,9 @@ def coincide(ask: Ask, case: Case) -> None:
     got, should_be = _scheduled(ask, other, *window), _scheduled(ask, one, *window)
     if got != should_be:
         where = f" in [{window[0]}, {'…' if window[1] is None else window[1]})" + " of some names" * ("names" in case)
-        raise Broken(f"the schedule{where} of the second request", Schedule(got), f"that of the first, {Schedule(should_be)}")
+        raise Broken(
+            f"the schedule{where} of the second request", Schedule(got), f"that of the first, {Schedule(should_be)}"
+        )
 
 
 def again(ask: Ask, case: Case) -> None:
@@ -183,7 +180,10 @@ def again(ask: Ask, case: Case) -> None:
 
 
 def rejected(ask: Ask, case: Case) -> None:
-    """A wrong configuration is rejected with the id of what is wrong."""
+    """A wrong configuration is rejected with the id of what is wrong, and a right one, with no such id, is not."""
+    if case["error"] is None:
+        _scheduled(ask, case["request"])
+        return
     got, should_be = _asked(ask, case["request"]), Rejected(case["error"])
     if got != should_be:
         raise Broken(_what(case["request"]), got, should_be)

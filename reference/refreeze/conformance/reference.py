@@ -99,8 +99,7 @@ def _apply(asked: _Apply) -> dict[str, Any]:
     kempner.DIALECT.policy(asked.config, names, total=asked.tick + 1)  # raises what is wrong
     config = kempner.DIALECT.parse(asked.config)
     model = {
-        name: Target(size, trainable=name not in asked.frozen)
-        for name, size in zip(names, asked.sizes, strict=True)
+        name: Target(size, trainable=name not in asked.frozen) for name, size in zip(names, asked.sizes, strict=True)
     }
     active = kempner.effective_freeze(asked.tick, config.freeze, config.freeze_schedule)
     flipped = kempner.apply_freeze_specs(model, active, config.module_patterns)

@@ -10,20 +10,21 @@ import json
 import shlex
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import hypothesis
+import msgspec
 from hypothesis import HealthCheck, Phase, settings
 
+import refreeze
 from refreeze.conformance.adapters import Adapter, Fault
-from refreeze.conformance.clauses import clauses
 from refreeze.conformance.known import KnownFailure
 from refreeze.conformance.laws import Broken, Case, Law, NotSupported, laws
 from refreeze.errors import InvalidSpec
 
-Verdict = Literal["holds", "broken", "unsupported", "known"]
+Verdict = Literal["holds", "broken", "known", "unsupported"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,10 @@ class Profile:
     """Cases tried to make a failing one simpler; 0: it is reported as it was found."""
 
 
-PROFILES = {"quick": Profile(20, 400), "ci": Profile(150, 2000), "thorough": Profile(1500, 5000)}
+PROFILES = {"quick": Profile(25, 400), "ci": Profile(150, 2000), "thorough": Profile(1500, 5000)}
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One law in one dialect."""
 
     law: Law
@@ -48,7 +48,7 @@ class Check:
 
     @property
     def id(self) -> str:
-        """The name of the check in reports: ``RR-3-every_layer_gets_its_share[vl3d]``."""
+        """The name of the check: ``RR-3-every_layer_gets_its_share[vl3d]``."""
         return f"{self.law.id}[{self.dialect}]"
 
 
@@ -60,6 +60,8 @@ class Failure:
     what: str
     got: str
     should_be: str
+    replay: str
+    """The command that checks the case again."""
     flaky: bool = False
     """Whether the adapter answered otherwise when it was asked again."""
 
@@ -68,7 +70,9 @@ class Failure:
 class Result:
     """What came of a check."""
 
-    check: Check
+    law: str
+    clause: str
+    dialect: str
     verdict: Verdict
     cases: int
     """The cases checked."""
@@ -79,16 +83,13 @@ class Result:
     reason: str | None = None
     """Why it is known to fail."""
 
-    def replay(self, adapter: Adapter) -> str | None:
-        """Return the command that checks the failing case again."""
-        return None if self.failure is None else replay_command(adapter, self.check.law.id, self.failure.case)
-
 
 @dataclass(slots=True)
 class Report:
     """What came of a run."""
 
-    adapter: Adapter
+    adapter: str
+    level: str
     profile: str
     seed: int
     results: list[Result] = field(default_factory=list)
@@ -98,20 +99,28 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: every law holds, or fails as is known; 1: a law is broken, or an entry stale; 2: the adapter is at fault."""
-        if self.fault is not None or not any(r.verdict != "unsupported" for r in self.results):
+        """0: every law holds, or fails as is known; 1: one is broken, or an entry stale; 2: the adapter is at fault."""
+        if self.fault is not None or all(r.verdict == "unsupported" for r in self.results):
             return 2
         return int(bool(self.stale) or any(r.verdict == "broken" for r in self.results))
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        fault = self.fault and {"kind": self.fault.kind, "detail": self.fault.detail, "request": self.fault.request}
+        return {
+            "refreeze": refreeze.__version__,
+            "adapter": self.adapter,
+            "level": self.level,
+            "profile": self.profile,
+            "seed": self.seed,
+            "exit_code": self.exit_code,
+            "results": msgspec.to_builtins(self.results),
+            "fault": fault,
+            "stale": [{"why": why, **msgspec.to_builtins(entry)} for entry, why in self.stale],
+        }
 
-def replay_command(adapter: Adapter, law: str, case: Case) -> str:
-    """Return the command line that checks one case of one law."""
-    return f"refreeze verify {adapter.name} --law {law} --replay {shlex.quote(json.dumps(case))}"
 
-
-def checks(
-    level: str = "schedule", dialects: Collection[str] = (), only: Collection[str] = ()
-) -> list[Check]:
+def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collection[str] = ()) -> list[Check]:
     """Return the checks of a level, of all dialects or some, of all laws or of those with such an id or clause.
 
     Raises ``InvalidSpec`` for a level, a dialect, a law or a clause that has none.
@@ -135,11 +144,17 @@ def checks(
 
 
 def try_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
-    """Return how ``case`` breaks the law, None if it does not; raises ``NotSupported`` and ``Fault``."""
+    """Return how ``case`` breaks the law, None if it does not.
+
+    Raises ``NotSupported``, ``Fault``, and ``InvalidSpec`` if the case is none of the law.
+    """
     try:
         check.law.check(check.dialect, adapter.ask, case)
     except Broken as broken:
-        return Failure(case, broken.what, broken.got, broken.should_be)
+        replay = f"refreeze verify {adapter.name} --law {check.law.id} --replay {shlex.quote(json.dumps(case))}"
+        return Failure(case, broken.what, broken.got, broken.should_be, replay)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidSpec("case", case, f"a case of {check.law.id} ({type(error).__name__}: {error})") from error
     return None
 
 
@@ -168,31 +183,25 @@ class _Search:
             return
         if failure is not None:
             self.failures.pop(key, None)
-            self.failures[key] = failure
+            self.failures[key] = failure  # the last one is the simplest
             raise Broken(failure.what, failure.got, failure.should_be)
-
-    def failure(self) -> Failure:
-        """Return the last failure, which is the simplest."""
-        return list(self.failures.values())[-1]
 
 
 def run_check(adapter: Adapter, check: Check, profile: Profile, seed: int = 0) -> Result:
     """Try to break one law and return what came of it; raises ``Fault``."""
-    began, search, failure = time.perf_counter(), _Search(adapter, check, profile.shrink_calls), None
+    began, search, flaky = time.perf_counter(), _Search(adapter, check, profile.shrink_calls), False
     family = check.law.families[check.dialect]
-    phases = (Phase.generate, Phase.shrink) if profile.shrink_calls else (Phase.generate,)
 
     @hypothesis.seed(zlib.crc32(f"{seed} {check.id}".encode()))
     @settings(
         max_examples=profile.examples * family.weight,
-        phases=phases,
+        phases=(Phase.generate, Phase.shrink) if profile.shrink_calls else (Phase.generate,),
         database=None,
         deadline=None,
         derandomize=False,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
         verbosity=hypothesis.Verbosity.quiet,
-        backend="hypothesis",
     )
     @hypothesis.given(case=family.cases)
     def search_for_a_failure(case: Case) -> None:
@@ -201,25 +210,45 @@ def run_check(adapter: Adapter, check: Check, profile: Profile, seed: int = 0) -
     try:
         for case in family.always:
             search(case)
-        if not search.fault:
-            search_for_a_failure()
+        search_for_a_failure()
     except Broken:
-        failure = search.failure()
+        pass
     except hypothesis.errors.Flaky:
-        found = search.failure()
-        failure = Failure(found.case, found.what, found.got, found.should_be, flaky=True)
+        flaky = True
     if search.fault:
         raise search.fault
+    failure = list(search.failures.values())[-1] if search.failures else None
+    if failure is not None and flaky:
+        failure = Failure(failure.case, failure.what, failure.got, failure.should_be, failure.replay, flaky=True)
     verdict: Verdict = "broken" if failure else "unsupported" if search.cases == search.unsupported else "holds"
-    return Result(check, verdict, search.cases, search.unsupported, time.perf_counter() - began, failure)
+    return _result(check, verdict, began, search.cases, search.unsupported, failure)
 
 
-def replay_known(adapter: Adapter, check: Check, known: KnownFailure) -> Failure | None:
-    """Return how the case of a known failure still fails, None if it does not; raises ``Fault``."""
+def _result(
+    check: Check, verdict: Verdict, began: float, cases: int = 1, unsupported: int = 0, failure: Failure | None = None,
+    reason: str | None = None,
+) -> Result:  # fmt: skip
+    seconds = round(time.perf_counter() - began, 4)
+    return Result(check.law.id, check.law.clause, check.dialect, verdict, cases, unsupported, seconds, failure, reason)
+
+
+def replay(adapter: Adapter, chosen: Iterable[Check], case: Case) -> Report:
+    """Return the report of one case of the one law that ``chosen`` has; raises ``InvalidSpec`` if it is none of it."""
+    report = Report(adapter.name, adapter.level, "replay", 0)
+    request = case.get("request")
+    wanted = request.get("dialect") if isinstance(request, dict) else None
+    check = next((check for check in chosen if check.dialect == wanted), None)
+    if check is None:
+        raise InvalidSpec("case", case, "of a dialect that the law has")
+    began = time.perf_counter()
     try:
-        return try_case(adapter, check, known.case)
-    except (NotSupported, KeyError, TypeError):  # the case is of another law or version
-        return None
+        failure = try_case(adapter, check, case)
+        report.results.append(_result(check, "broken" if failure else "holds", began, failure=failure))
+    except NotSupported:
+        report.results.append(_result(check, "unsupported", began, unsupported=1))
+    except Fault as fault:
+        report.fault = fault
+    return report
 
 
 def run(
@@ -227,81 +256,36 @@ def run(
     chosen: Iterable[Check],
     profile: str = "quick",
     seed: int = 0,
-    known: Iterable[KnownFailure] = (),
+    known: Collection[KnownFailure] = (),
     on_check: Callable[[Check], None] = lambda check: None,
 ) -> Report:
     """Run the checks and return what came of each; the first fault of the adapter ends the run.
 
     Each of the ``known`` failures is replayed: a check with one that still fails is not tried any further.
     """
-    report = Report(adapter, profile, seed)
+    report = Report(adapter.name, adapter.level, profile, seed)
+    every = {Check(law, dialect).id for law in laws().values() for dialect in law.families}
+    report.stale += [(entry, "there is no such law") for entry in known if entry.check_id not in every]
     try:
-        report.results.extend(_results(report, list(chosen), list(known), on_check))
+        for check in chosen:
+            on_check(check)
+            result = _known(report, adapter, check, [entry for entry in known if entry.check_id == check.id])
+            report.results.append(result or run_check(adapter, check, PROFILES[profile], seed))
     except Fault as fault:
         report.fault = fault
     return report
 
 
-def _results(
-    report: Report, chosen: list[Check], known: list[KnownFailure], on_check: Callable[[Check], None]
-) -> Iterator[Result]:
-    every = {check.id for check in checks()}
-    for entry in known:
-        if entry.check_id not in every:
-            report.stale.append((entry, "there is no such law in that dialect"))
-    for check in chosen:
-        on_check(check)
-        began, still = time.perf_counter(), []
-        for entry in (entry for entry in known if entry.check_id == check.id):
-            failure = replay_known(report.adapter, check, entry)
-            if failure is None:
-                report.stale.append((entry, "it holds now"))
-            else:
-                still.append((failure, entry.reason))
-        if still:
-            failure, reason = still[0]
-            yield Result(check, "known", len(still), 0, time.perf_counter() - began, failure, reason)
+def _known(report: Report, adapter: Adapter, check: Check, entries: list[KnownFailure]) -> Result | None:
+    """Replay the known failures of a check and return the result if one still fails."""
+    began, still = time.perf_counter(), None
+    for entry in entries:
+        try:
+            failure = try_case(adapter, check, entry.case)
+        except NotSupported:
+            failure = None
+        if failure is None:
+            report.stale.append((entry, "it does not fail any more"))
         else:
-            yield run_check(report.adapter, check, PROFILES[report.profile], report.seed)
-
-
-def as_json(report: Report, version: str) -> dict[str, Any]:
-    """Return the report as plain data."""
-
-    def result(r: Result) -> dict[str, Any]:
-        failure = r.failure and {
-            "case": r.failure.case,
-            "what": r.failure.what,
-            "got": r.failure.got,
-            "should_be": r.failure.should_be,
-            "flaky": r.failure.flaky,
-            "replay": r.replay(report.adapter),
-        }
-        return {
-            "law": r.check.law.id,
-            "clause": r.check.law.clause,
-            "dialect": r.check.dialect,
-            "verdict": r.verdict,
-            "cases": r.cases,
-            "unsupported": r.unsupported,
-            "seconds": round(r.seconds, 4),
-            "reason": r.reason,
-            "failure": failure,
-        }
-
-    fault = report.fault
-    return {
-        "refreeze": version,
-        "adapter": report.adapter.name,
-        "level": report.adapter.level,
-        "profile": report.profile,
-        "seed": report.seed,
-        "exit_code": report.exit_code,
-        "results": [result(r) for r in report.results],
-        "fault": fault and {"kind": fault.kind, "detail": fault.detail, "request": fault.request},
-        "stale_known_failures": [
-            {"law": entry.law, "dialect": entry.dialect, "reason": entry.reason, "why": why}
-            for entry, why in report.stale
-        ],
-        "clauses": {id: clause.text for id, clause in clauses().items()},
-    }
+            still = _result(check, "known", began, len(entries), failure=failure, reason=entry.reason)
+    return still

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import functools
 import json
-import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -139,11 +138,10 @@ def _lint_answer(vector: Vector) -> Iterable[str]:
             yield "the segments are not contiguous from start to total"
 
 
-def check(adapter: Adapter, chosen: dict[str, Vector], on_vector: Callable[[str], None] = lambda name: None) -> list[Outcome]:
+def check(adapter: Adapter, chosen: dict[str, Vector]) -> list[Outcome]:
     """Return what the adapter makes of each vector; raises ``Fault``."""
     outcomes = []
     for name, vector in chosen.items():
-        on_vector(name)
         answer = {"error": vector.error} if vector.expected is UNSET else vector.expected
         try:
             agrees_with(adapter.ask, vector.request, read_answer(vector.request["op"], answer))
@@ -155,39 +153,9 @@ def check(adapter: Adapter, chosen: dict[str, Vector], on_vector: Callable[[str]
     return outcomes
 
 
-# Too many to work out by hand ------------------------------------------------------------------------------------------
-_COMMAND = "python -m refreeze.conformance.vectors"
-_DRAWS = FOLDER / "RND-2" / "generated-draws.json"
-
-
-def generate(draw: Callable[[int, int, int, int, int], Iterable[int]], seed: int = 1) -> File:
-    """Return vectors of single draws, by a function from (n, window, k, seed, number of the spec) to positions."""
-    source, found = random.Random(seed), []  # noqa: S311 (which draws are shown is no secret)
-    for number in range(40):
-        n, k, stream = source.randint(2, 12), source.randint(0, 99), source.randint(0, 3)
-        window, philox_seed = source.randint(1, n - 1), source.choice([0, 1, 2**64 - 1, source.getrandbits(64)])
-        names = [f"layer{place}" for place in range(n)]
-        strategy = {"type": "random", "window_size": window, "iterative_span": 1, "seed": philox_seed}
-        before = {"layers": names[:1], "training_interval": [0, 1], "strategy": None}
-        config = [before] * stream + [{"layers": names, "training_interval": [0, k + 1], "strategy": strategy}]
-        frozen = sorted(names[place] for place in draw(n, window, k, philox_seed, stream))
-        if k == 0 and stream:
-            frozen = sorted({*frozen, names[0]})
-        segment = {"start": k, "stop": k + 1, "frozen": frozen, "learning_rate": None, "bn_frozen": []}
-        found.append(
-            Vector(
-                id=f"draw-{number}",
-                description=f"{window} of {n} positions, span {k}, specification {stream}, seed {philox_seed}.",
-                request=segments_request("vl3d", names, config, k + 1, start=k),
-                expected={"segments": [segment]},
-            )
-        )
-    return File(clause="RND-2", vectors=found, generated=Generated(seed=seed, command=_COMMAND))
-
-
 def dumps(file: File) -> str:
     """Return the text of a file: a line for each request, and one for each segment."""
-    head = {"clause": file.clause} | ({} if file.generated is UNSET else {"generated": msgspec.to_builtins(file.generated)})
+    head = {key: value for key, value in msgspec.to_builtins(file).items() if key != "vectors"}
     lines = [json.dumps(head)[:-1] + ', "vectors": [']
     for vector in file.vectors:
         plain = msgspec.to_builtins(vector)
@@ -200,15 +168,3 @@ def _value(value: Any) -> str:
     if isinstance(value, dict) and value.get("segments"):
         return '{"segments": [\n' + ",\n".join(f"      {json.dumps(s)}" for s in value["segments"]) + "\n    ]}"
     return json.dumps(value)
-
-
-def main() -> None:
-    """Write the schema, and the files that are generated."""
-    from refreeze import random_window
-
-    (FOLDER / "schema.json").write_text(json.dumps(schema(), indent=1) + "\n", encoding="utf-8")
-    _DRAWS.write_text(dumps(generate(random_window)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,21 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from refreeze.conformance.cases import (
-    DROP,
-    LAYERS,
-    WRONG_INTS,
-    agree,
-    at,
-    invalid,
-    layers,
-    misspelt,
-    near,
-    reject,
-    same,
-    some,
-    variant,
-)
+from refreeze.conformance import cases as c
+from refreeze.conformance.cases import DROP, LAYERS, WRONG_INTS, Cases, at, layers, near, some
 from refreeze.conformance.laws import Family
 from refreeze.conformance.protocol import Request, segments_request
 
@@ -56,7 +43,9 @@ def requests(
     config["calls"] = [a_call(draw, kinds, ticks, count) for _ in range(draw(st.integers(least, most)))]
     if "bn_freeze" in kinds and draw(st.integers(0, 3)):
         config["batch_norm"] = some(draw, declared, min(1, least))
-    return segments_request("fastai", declared, config, near(draw, *[call["at"] for call in config["calls"]] or [2]))
+    return segments_request(
+        "fastai", declared, config, near(draw, *[call["at"] + 1 for call in config["calls"]] or [2])
+    )
 
 
 def in_order(config: dict[str, Any]) -> dict[str, Any]:
@@ -82,11 +71,13 @@ def from_the_front(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"calls": calls}
 
 
-def without_bn(request: Request) -> tuple[Request, Request]:
-    """Return two requests that differ in ``bn_freeze`` alone, of layers that are no batch normalizations."""
-    config = request["config"] | {"batch_norm": []}
-    calls = [call for call in config["calls"] if call["call"] != "bn_freeze"]
-    return request | {"config": config | {"calls": calls}}, request | {"config": config}
+@st.composite
+def with_and_without_bn_freeze(draw: DrawFn) -> tuple[Request, Request]:
+    """Return two requests that differ in a ``bn_freeze`` alone, where no layer is a batch normalization."""
+    request = draw(requests(kinds=("freeze_to", "freeze"), least=1, most=2))
+    config = request["config"]
+    call = {"at": config["calls"][0]["at"] + draw(st.integers(0, 2)), "call": "bn_freeze", "do_freeze": True}
+    return request, request | {"config": config | {"calls": [*config["calls"], call]}}
 
 
 @st.composite
@@ -97,7 +88,7 @@ def with_unknown_layer(draw: DrawFn, requests: st.SearchStrategy[Request], batch
         target = draw(st.sampled_from(config["groups"]))
     else:
         target = config.setdefault("batch_norm", [])
-    target.insert(draw(st.integers(0, len(target))), misspelt(draw, request["names"]))
+    target.insert(draw(st.integers(0, len(target))), c.misspelt(draw, request["names"]))
     return request
 
 
@@ -140,14 +131,16 @@ _EDITS = [
 ]
 
 FAMILIES: dict[str, Family] = {
-    "FAI-1-agrees_with_the_reference": agree(requests(kinds=("freeze_to",), least=2)),
-    "FAI-1-negative_n_counts_from_the_end": variant(requests(kinds=("freeze_to",), least=1), from_the_front),
-    "FAI-1-invalid_spec": reject("invalid-spec", with_layer_in_two_groups(requests(least=2))),
-    "FAI-2-agrees_with_the_reference": agree(requests(least=3, most=5, ticks=1)),
-    "FAI-2-ticks_order_the_calls": variant(requests(least=2), in_order),
-    "FAI-3-abbreviations": variant(requests(kinds=FREEZING, least=1), spelt_out),
-    "FAI-4-agrees_with_the_reference": agree(requests(kinds=(*FREEZING, "bn_freeze", "bn_freeze"), least=2)),
-    "FAI-4-bn_freeze_freezes_nothing": same(requests(kinds=("bn_freeze", "freeze_to"), least=2).map(without_bn)),
-    "NAM-2-unknown_name": reject("unknown-name", with_unknown_layer(requests())),
-    "CFG-1-invalid_spec": invalid([_BASE], _EDITS),
+    "FAI-1-agrees_with_the_reference": c.agree(requests(kinds=("freeze_to",), least=2)),
+    "FAI-1-negative_n_counts_from_the_end": c.variant(requests(kinds=("freeze_to",), least=1), from_the_front),
+    "FAI-1-invalid_spec": c.reject("invalid-spec", with_layer_in_two_groups(requests(least=2))),
+    "FAI-2-agrees_with_the_reference": c.agree(requests(least=3, most=5, ticks=1)),
+    "FAI-2-ticks_order_the_calls": c.variant(requests(least=2), in_order),
+    "FAI-3-abbreviations": c.variant(requests(kinds=FREEZING, least=1), spelt_out),
+    "FAI-4-agrees_with_the_reference": c.agree(requests(kinds=(*FREEZING, "bn_freeze", "bn_freeze"), least=2)),
+    "FAI-4-bn_freeze_freezes_nothing": c.same(with_and_without_bn_freeze()),
+    "NAM-2-unknown_name": c.reject("unknown-name", with_unknown_layer(requests())),
+    "CFG-1-invalid_spec": c.invalid(_BASE, _EDITS),
 }
+
+CASES = {"fastai": Cases(requests(), FAMILIES)}

@@ -8,26 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from refreeze.conformance.cases import (
-    DROP,
-    LAYERS,
-    RATES,
-    SEEDS,
-    WRONG_INTS,
-    agree,
-    alternating,
-    at,
-    invalid,
-    layers,
-    meant,
-    misspelt,
-    near,
-    reject,
-    resume,
-    same,
-    some,
-    variant,
-)
+from refreeze.conformance import cases as c
+from refreeze.conformance.cases import DROP, LAYERS, WRONG_INTS, Cases, at, layers, meant, near, some
 from refreeze.conformance.laws import Case, Family, coincide, counts, fair
 from refreeze.conformance.protocol import Request, segments_request
 
@@ -54,7 +36,7 @@ def a_spec(
         window = draw(st.integers(1, n))
         found["strategy"] = {"type": kind, "window_size": window, "iterative_span": span}
         if kind == "random" and draw(st.integers(0, 3)):
-            found["strategy"]["seed"] = draw(SEEDS)
+            found["strategy"]["seed"] = draw(c.SEEDS)
     elif draw(st.booleans()):
         found["strategy"] = None
     rate = draw(st.sampled_from(rates))
@@ -67,20 +49,17 @@ def asked(draw: DrawFn, config: list[Spec], names: list[str] | None) -> Request:
 
 
 @st.composite
-def requests(
-    draw: DrawFn, least: int = 0, most: int = 3, one: bool = False, distinct_rates: bool = False, **bounds: Any
-) -> Request:
+def requests(draw: DrawFn, /, least: int = 0, most: int = 3, **bounds: Any) -> Request:
     """Return any valid request; all learning rates in it are equal, so that they do not conflict (SCH-6)."""
     declared = layers(draw)
     bounds.setdefault("rates", draw(st.sampled_from(((None,), (None, 0.5)))))
-    number = 1 if one else draw(st.integers(least, most))
-    config = [a_spec(draw, declared, **bounds) for _ in range(number)]
+    config = [a_spec(draw, declared, **bounds) for _ in range(draw(st.integers(least, most)))]
     known = any(isinstance(s["layers"], str) or "body" in s["layers"] for s in config) or draw(st.integers(0, 5)) > 0
     return asked(draw, config, declared if known else None)
 
 
 def single(*kinds: str, **bounds: Any) -> st.SearchStrategy[Request]:
-    return requests(one=True, kinds=kinds, **bounds)
+    return requests(least=1, most=1, kinds=kinds, **bounds)
 
 
 # Round robin and intervals -----------------------------------------------------------------------------------------
@@ -97,7 +76,7 @@ def windows(draw: DrawFn, *kinds: str, most: int = 6, spans: int = 8) -> Request
         "iterative_span": span,
     }
     if strategy["type"] == "random":
-        strategy["seed"] = draw(SEEDS)
+        strategy["seed"] = draw(c.SEEDS)
     config = [{"layers": chosen, "training_interval": [start, stop], "strategy": strategy}]
     return segments_request("vl3d", declared, config, stop + draw(st.integers(0, 1)))
 
@@ -115,7 +94,7 @@ def full_cycles(draw: DrawFn) -> Case:
 
 @st.composite
 def outside(draw: DrawFn) -> Case:
-    request = draw(requests(one=True))
+    request = draw(requests(least=1, most=1))
     start, stop = request["config"][0]["training_interval"]
     after = stop < request["total"] and (start == 0 or draw(st.booleans()))
     begin, end = (stop, request["total"]) if after else (0, min(start, request["total"]))
@@ -136,7 +115,7 @@ def inside(kind: str) -> st.SearchStrategy[Case]:
 def several_draws(draw: DrawFn) -> Request:
     """Return several specifications, random ones among them, with equal and different seeds: which number is whose?"""
     declared = list(LAYERS)
-    seeds = draw(st.sampled_from((st.just(0), SEEDS)))
+    seeds = draw(st.sampled_from((st.just(0), c.SEEDS)))
     config = []
     for _ in range(draw(st.integers(2, 3))):
         spec = a_spec(draw, declared, kinds=("random", "random", "random", "plain", "round_robin"), spans=8)
@@ -230,7 +209,7 @@ def overlapping(draw: DrawFn) -> Request:
 
 @st.composite
 def full_windows(draw: DrawFn) -> tuple[Request, Request]:
-    request = draw(requests(one=True, kinds=("plain",), rates=(None,)))
+    request = draw(requests(least=1, most=1, kinds=("plain",), rates=(None,)))
     (spec,) = request["config"]
     n = len(meant(spec["layers"], request["names"])) if request["names"] else len(spec["layers"])
     strategy = {"type": draw(st.sampled_from(KINDS[1:])), "window_size": n, "iterative_span": draw(st.integers(1, 9))}
@@ -244,9 +223,9 @@ def rate_ticks(spec: Spec) -> range:
 
 @st.composite
 def two_rates(draw: DrawFn, conflict: bool) -> Request:
-    """Return two specifications with different rates that are set at one tick in the run, or only after it, or never."""
+    """Return two specifications whose different rates are set at one tick in the run, or after it, or never."""
     declared = layers(draw)
-    one, other = (a_spec(draw, declared, rates=(rate,)) for rate in draw(st.permutations(RATES)))
+    one, other = (a_spec(draw, declared, rates=(rate,)) for rate in draw(st.permutations(c.RATES)))
     if conflict or draw(st.booleans()):
         tick = draw(st.sampled_from(rate_ticks(one)))
         span = draw(st.sampled_from([step for step in (1, 2, 3) if step <= tick] or [0]))
@@ -273,7 +252,7 @@ def with_unknown_layer(draw: DrawFn) -> Request:
     spec = draw(st.sampled_from(request["config"]))
     if isinstance(spec["layers"], str) or draw(st.booleans()):
         spec["layers"] = some(draw, request["names"], most=3)
-    extra = [misspelt(draw, request["names"]), "bod", "gone"][: draw(st.integers(1, 2))]
+    extra = [c.misspelt(draw, request["names"]), "bod", "gone"][: draw(st.integers(1, 2))]
     spec["layers"] = draw(st.permutations(spec["layers"] + extra))
     if spec.get("strategy"):
         spec["strategy"]["window_size"] = 1
@@ -336,29 +315,31 @@ _EDITS = [
 ]
 
 FAMILIES: dict[str, Family] = {
-    "RES-1-a_resumed_run_is_the_rest_of_the_whole": resume(requests() | requests(least=1, rates=(0.5,))),
-    "RES-1-what_was_asked_before_does_not_matter": alternating(windows("random", "random", "round_robin")),
-    "RR-1-agrees_with_the_reference": agree(windows("round_robin")),
+    "RES-1-a_resumed_run_is_the_rest_of_the_whole": c.resume(requests() | requests(least=1, rates=(0.5,))),
+    "RES-1-what_was_asked_before_does_not_matter": c.alternating(windows("random", "random", "round_robin")),
+    "RR-1-agrees_with_the_reference": c.agree(windows("round_robin")),
     "RR-1-the_window_is_full": Family(counts, inside("round_robin")),
-    "RR-2-agrees_with_the_reference": agree(single(*KINDS)),
+    "RR-2-agrees_with_the_reference": c.agree(single(*KINDS)),
     "RR-2-nothing_is_frozen_outside": Family(counts, outside()),
     "RR-3-every_layer_gets_its_share": Family(fair, full_cycles()),
-    "RND-1-agrees_with_the_reference": agree(several_draws()),
-    "RND-2-agrees_with_the_reference": agree(windows("random", most=8)),
+    "RND-1-agrees_with_the_reference": c.agree(several_draws()),
+    "RND-2-agrees_with_the_reference": c.agree(windows("random", most=8)),
     "RND-2-the_window_is_full": Family(counts, inside("random")),
     "RND-3-a_longer_interval_keeps_the_draws": Family(coincide, longer()),
     "RND-3-a_later_spec_keeps_the_draws": Family(coincide, with_later_spec()),
-    "RND-3-no_seed_is_seed_0": variant(seeds_zero(), without_seed),
-    "NAM-1-all_is_every_layer_in_order": same(all_layers()),
-    "NAM-1-needs_model": reject("needs-model", without_names()),
-    "NAM-2-unknown_name": reject("unknown-name", with_unknown_layer()),
-    "NAM-3-a_container_is_its_layers": same(containers()),
-    "NAM-3-empty_selection": reject("empty-selection", without_layers()),
-    "SCH-6-conflict": reject("conflict", two_rates(conflict=True)),
-    "SCH-6-agrees_with_the_reference": agree(two_rates(conflict=False)),
-    "CFG-1-invalid_spec": invalid([_TWO], _EDITS),
-    "VL3-1-agrees_with_the_reference": agree(overlapping()),
-    "VL3-1-order_does_not_matter": same(reordered()),
-    "VL3-2-a_full_window_is_no_strategy": same(full_windows()),
-    "VL3-3-agrees_with_the_reference": agree(requests(least=1, rates=(0.5, 0.5, None))),
+    "RND-3-no_seed_is_seed_0": c.variant(seeds_zero(), without_seed),
+    "NAM-1-all_is_every_layer_in_order": c.same(all_layers()),
+    "NAM-1-needs_model": c.reject("needs-model", without_names()),
+    "NAM-2-unknown_name": c.reject("unknown-name", with_unknown_layer()),
+    "NAM-3-a_container_is_its_layers": c.same(containers()),
+    "NAM-3-empty_selection": c.reject("empty-selection", without_layers()),
+    "SCH-6-conflict": c.reject("conflict", two_rates(conflict=True)),
+    "SCH-6-agrees_with_the_reference": c.agree(two_rates(conflict=False)),
+    "CFG-1-invalid_spec": c.invalid(_TWO, _EDITS),
+    "VL3-1-agrees_with_the_reference": c.agree(overlapping()),
+    "VL3-1-order_does_not_matter": c.same(reordered()),
+    "VL3-2-a_full_window_is_no_strategy": c.same(full_windows()),
+    "VL3-3-agrees_with_the_reference": c.agree(requests(least=1, rates=(0.5, 0.5, None))),
 }
+
+CASES = {"vl3d": Cases(requests(), FAMILIES)}

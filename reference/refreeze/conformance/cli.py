@@ -1,0 +1,190 @@
+"""The commands ``verify`` and ``vectors``, which ``refreeze.cli`` mounts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from refreeze.conformance import vectors as kit_vectors
+from refreeze.conformance.adapters import Adapter, Fault, load
+from refreeze.errors import InvalidSpec, Unsupported
+
+_Adapter = Annotated[
+    str | None, typer.Argument(metavar="[MODULE:CALLABLE]", help="From a request, a dictionary, to its answer.")
+]
+_Command = Annotated[
+    str | None,
+    typer.Option(metavar="COMMAND", help="In place of a callable: a program that answers a line of JSON with one."),
+]
+_Timeout = Annotated[float, typer.Option(min=0.1, help="The seconds that an answer may take.")]
+
+
+class ProfileName(StrEnum):
+    """How hard ``verify`` tries."""
+
+    QUICK = "quick"
+    CI = "ci"
+    THOROUGH = "thorough"
+
+
+@contextmanager
+def _adapter(reference: str | None, command: str | None, timeout: float) -> Iterator[Adapter]:
+    """Load an adapter, and close it; one at fault is told and exits 2."""
+    try:
+        adapter = load(reference, command, timeout=timeout)
+    except Fault as fault:
+        _tell(fault)
+    try:
+        yield adapter
+    finally:
+        adapter.close()
+
+
+def _tell(fault: Fault) -> Any:
+    typer.echo(f"the adapter is at fault: {fault}")
+    if fault.request is not None:
+        typer.echo(f"asked: {json.dumps(fault.request)}")
+    raise typer.Exit(2)
+
+
+def _progress() -> Progress:
+    return Progress(console=(console := Console(stderr=True)), transient=True, disable=not console.is_terminal)
+
+
+def verify(
+    adapter: _Adapter = None,
+    command: _Command = None,
+    dialect: Annotated[list[str] | None, typer.Option(help="Only this one, or these.")] = None,
+    law: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this law or clause, or these.")] = None,
+    level: Annotated[str, typer.Option(help="What is checked.")] = "schedule",
+    profile: Annotated[ProfileName, typer.Option(help="How hard to try.")] = ProfileName.QUICK,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same cases.")] = 0,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JSON.")] = None,
+    known_failures: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Laws that are known to break: JSON or TOML.")
+    ] = None,
+    replay: Annotated[
+        str | None, typer.Option(metavar="CASE", help="Check one case of --law again: its JSON, or a file of it.")
+    ] = None,
+    timeout: _Timeout = 20,
+) -> None:
+    """Check an implementation by the laws: exit 0 if all hold, 1 if one is broken, 2 if the adapter is at fault."""
+    try:
+        from refreeze.conformance import known, runner
+        from refreeze.conformance import report as kit_report
+    except ImportError as error:
+        raise Unsupported(f"verify needs Hypothesis: pip install 'refreeze[conformance]' ({error})") from None
+    chosen = runner.checks(level, dialect or (), law or ())
+    entries = [] if known_failures is None else known.read(known_failures)
+    case = None if replay is None else _case(replay)
+    if case is not None and len(law or ()) != 1:
+        raise InvalidSpec("--law", law, "the one law that the case of --replay is about")
+    began = time.perf_counter()
+    with _adapter(adapter, command, timeout) as loaded, _progress() as progress:
+        task = progress.add_task("verify", total=len(chosen))
+        if case is not None:
+            found = runner.replay(loaded, chosen, case)
+        else:
+            found = runner.run(
+                loaded,
+                chosen,
+                profile.value,
+                seed,
+                entries,
+                on_check=lambda check: progress.update(task, advance=1, description=check.id),
+            )
+    kit_report.show(Console(), found, time.perf_counter() - began)
+    if report is not None:
+        report.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
+    raise typer.Exit(found.exit_code)
+
+
+def _case(text: str) -> dict[str, Any]:
+    if not text.lstrip().startswith("{"):
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise InvalidSpec("--replay", text, f"a case, or a file of one ({error})") from None
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise InvalidSpec("--replay", text, f"a case in JSON ({error})") from None
+
+
+vectors = typer.Typer(
+    help="Single requests with their answers, for implementations in any language.", no_args_is_help=True
+)
+_Clause = Annotated[str | None, typer.Option(help="Only those of this clause.")]
+
+
+def _chosen(clause: str | None) -> dict[str, kit_vectors.Vector]:
+    found = kit_vectors.vectors(clause)
+    if not found:
+        known = sorted({name.partition("/")[0] for name in kit_vectors.vectors()})
+        raise InvalidSpec("--clause", clause, f"one of {', '.join(known)}")
+    return found
+
+
+@vectors.command("list")
+def list_vectors(clause: _Clause = None) -> None:
+    """List the vectors: their names, and what each shows."""
+    table = Table("vector", "", box=None, pad_edge=False)
+    for name, vector in _chosen(clause).items():
+        table.add_row(escape(name), escape(vector.description))
+    Console().print(table)
+
+
+@vectors.command()
+def show(name: Annotated[str, typer.Argument(help="Such as RR-1/wraps.")]) -> None:
+    """Print one vector as JSON."""
+    found = kit_vectors.vectors()
+    if name not in found:
+        raise InvalidSpec("vector", name, "a name that `refreeze vectors list` prints")
+    typer.echo(json.dumps(msgspec.to_builtins(found[name]), indent=1))
+
+
+@vectors.command()
+def check(adapter: _Adapter = None, command: _Command = None, clause: _Clause = None, timeout: _Timeout = 20) -> None:
+    """Check an implementation by the vectors: exit 0 if all pass, 1 if one fails, 2 if the adapter is at fault."""
+    chosen, console = _chosen(clause), Console()
+    with _adapter(adapter, command, timeout) as loaded:
+        try:
+            outcomes = kit_vectors.check(loaded, chosen)
+        except Fault as fault:
+            _tell(fault)
+    counts = {verdict: sum(o.verdict == verdict for o in outcomes) for verdict in ("passed", "failed", "unsupported")}
+    for outcome in outcomes:
+        if outcome.verdict == "failed":
+            console.print(f"[red]{escape(outcome.name)}[/] {escape(outcome.vector.description)}", soft_wrap=True)
+            console.print(f"  got       {escape(outcome.got)}", soft_wrap=True, highlight=False)
+            console.print(f"  should be {escape(outcome.should_be)}", soft_wrap=True, highlight=False)
+    console.print(", ".join(f"{number} {verdict}" for verdict, number in counts.items()))
+    raise typer.Exit(1 if counts["failed"] else 0 if counts["passed"] else 2)
+
+
+@vectors.command()
+def export(folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")]) -> None:
+    """Copy the files of vectors and their JSON Schema."""
+    if folder.exists():
+        raise InvalidSpec("folder", str(folder), "the name of nothing that exists")
+    shutil.copytree(kit_vectors.FOLDER, folder)
+    typer.echo(f"{len(kit_vectors.vectors())} vectors in {len(kit_vectors.files())} files written to {folder}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command ``verify`` and the group ``vectors`` to ``app``."""
+    app.command()(verify)
+    app.add_typer(vectors, name="vectors")
