@@ -1,0 +1,130 @@
+"""Clauses: a box with the normative sentence and its stable anchor, a box for reasons, links from every mention."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from docutils import nodes
+from refreeze.conformance.clauses import clauses
+from refreeze.conformance.laws import laws
+from refreeze.conformance.vectors import vectors
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+MENTION = re.compile(r"\b([A-Z][A-Z0-9]+-\d+)(?:\.\.\d+)?\b")
+_log = logging.getLogger(__name__)
+
+
+class Clause(SphinxDirective):
+    """``:::{clause} SCH-1``: the sentence, which must be the kit's. The anchor is the id in small letters."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        identifier = self.arguments[0]
+        known = clauses().get(identifier)
+        if known is None or known.text.split() != " ".join(self.content).split():
+            said = "no such clause" if known is None else known.text
+            _log.warning("%s: the kit has %s", identifier, said, location=self.get_location())
+        anchor = identifier.lower()
+        box = nodes.container(classes=["clause"], ids=[anchor])
+        box += nodes.paragraph("", "", nodes.strong(text=identifier), classes=["clause-id"])
+        box += self.parse_content_to_nodes()
+        box += checks(identifier)
+        self.env.metadata[self.env.docname].setdefault("clauses", {})[identifier] = anchor  # type: ignore[arg-type]
+        return [box]
+
+
+def checks(clause: str) -> nodes.Node:
+    """Return how the kit checks a clause: its laws and its vectors, to unfold, or why there are none."""
+    names = [law.id for law in laws().values() if law.clause == clause]
+    found = {name: vector.description for name, vector in vectors(clause).items()}
+    if not names and not found:
+        known = clauses().get(clause)
+        return nodes.paragraph("", (known and known.untestable) or "Nothing checks it.", classes=["checks"])
+    items = [nodes.list_item("", nodes.paragraph("", "", nodes.literal(text=name))) for name in names]
+    items += [
+        nodes.list_item("", nodes.paragraph("", "", nodes.literal(text=name), nodes.Text(f" {description}")))
+        for name, description in found.items()
+    ]
+    box = nodes.container(classes=["checks"])
+    counts = [f"{number} {what}{'s' * (number != 1)}" for number, what in ((len(names), "law"), (len(found), "vector"))]
+    box += nodes.raw("", f"<details><summary>Checked by {' and '.join(counts)}</summary>", format="html")
+    box += nodes.bullet_list("", *items)
+    box += nodes.raw("", "</details>", format="html")
+    return box
+
+
+class Why(SphinxDirective):
+    """``:::{why}``: reasons, to unfold; nothing in them is normative."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        opening = '<details class="why"><summary>Why (not normative)</summary>'
+        inside = self.parse_content_to_nodes()
+        return [nodes.raw("", opening, format="html"), *inside, nodes.raw("", "</details>", format="html")]
+
+
+class Mentions(SphinxTransform):
+    """Marks each mention of a clause in running text; where it is described is known when all pages are read."""
+
+    default_priority = 900
+
+    def apply(self, **kwargs: Any) -> None:
+        barred = (
+            nodes.reference,
+            nodes.literal,
+            nodes.literal_block,
+            nodes.title,
+            nodes.strong,
+            nodes.FixedTextElement,
+        )
+        for text in list(self.document.findall(nodes.Text)):
+            parts, place, parent = [], 0, text.parent
+            while parent is not None and not isinstance(parent, barred):
+                parent = parent.parent
+            if parent is not None:
+                continue
+            for found in MENTION.finditer(text):
+                if found[1] not in clauses():
+                    continue
+                parts += [nodes.Text(text[place : found.start()])] if found.start() > place else []
+                parts.append(mention(found[0], nodes.Text(found[0]), identifier=found[1]))
+                place = found.end()
+            if parts:
+                parts += [nodes.Text(text[place:])] if text[place:] else []
+                text.parent.replace(text, parts)
+
+
+class mention(nodes.inline):  # noqa: N801 (as docutils names its nodes)
+    """A clause that the text speaks of."""
+
+
+def link(app: Any, doctree: Any, docname: str) -> None:
+    """Make a link of each mention; one of a clause that has no page stays text."""
+    where = {
+        identifier: (page, anchor)
+        for page, data in app.env.metadata.items()
+        for identifier, anchor in data.get("clauses", {}).items()
+    }
+    for node in list(doctree.findall(mention)):
+        target = where.get(node["identifier"])
+        text = node.children[0]
+        if target is None:
+            node.replace_self(text)
+        else:
+            node.replace_self(make_refnode(app.builder, docname, *target, text, f"Clause {node['identifier']}"))
+
+
+def setup(app: Any) -> None:
+    """Register the directives and the links."""
+    app.add_node(mention)
+    app.add_directive("clause", Clause)
+    app.add_directive("why", Why)
+    app.add_transform(Mentions)
+    app.connect("doctree-resolved", link)

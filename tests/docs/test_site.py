@@ -1,0 +1,256 @@
+"""The built site: every link leads somewhere, every public name is described, and it can be read in a browser.
+
+``tox -e docs`` builds it into docs/_build/html; without it all of this is skipped.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import http.server
+import json
+import queue
+import re
+import shutil
+import subprocess
+import threading
+import zlib
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+from pages import DOCS, ROOT
+
+SITE = DOCS / "_build" / "html"
+SOURCE = ROOT / "reference"
+pytestmark = pytest.mark.skipif(not (SITE / "index.html").exists(), reason="the site is not built: tox -e docs")
+
+
+# Links -------------------------------------------------------------------------------------------------------------
+class Page(HTMLParser):
+    """The anchors of a page, and what it refers to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.pictures: list[tuple[str, str | None]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.ids |= {value for key in ("id", "name") if (value := found.get(key))}
+        self.links += [value for key in ("href", "src") if (value := found.get(key))]
+        if tag == "img":
+            self.pictures.append((found.get("src") or "", found.get("alt")))
+
+
+@functools.cache
+def pages() -> dict[Path, Page]:
+    return {path: Page(path) for path in sorted(SITE.rglob("*.html"))}
+
+
+def broken(pages: dict[Path, Page]) -> list[str]:
+    """Return the links within the site that lead nowhere."""
+    found = []
+    for path, page in pages.items():
+        for link in page.links:
+            address, anchor = urldefrag(link)
+            if urlsplit(link).scheme or link.startswith("//"):
+                continue
+            target = (path.parent / unquote(urlsplit(address).path)).resolve() if address else path
+            target = target / "index.html" if target.is_dir() else target
+            if not target.exists() or (anchor and target in pages and unquote(anchor) not in pages[target].ids):
+                found.append(f"{path.parent.name}/{path.name}: {link}")
+    return found
+
+
+def test_every_link_within_the_site_leads_somewhere():
+    assert len(pages()) > 20
+    assert broken(pages()) == []
+
+
+def test_a_broken_link_is_found(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text('<p id="here"><a href="#here">a</a> <a href="#there">b</a> <img src="no.png" alt=""></p>')
+    assert [link.rpartition(" ")[2] for link in broken({page: Page(page)})] == ["#there", "no.png"]
+
+
+def test_every_picture_says_what_it_shows():
+    assert [f"{path.name}: {src}" for path, page in pages().items() for src, alt in page.pictures if not alt] == []
+
+
+# Names -------------------------------------------------------------------------------------------------------------
+def inventory() -> set[str]:
+    """Return the names that the site describes: those of its inventory."""
+    data = (SITE / "objects.inv").read_bytes()
+    lines = zlib.decompress(data.split(b"\n", 4)[4]).decode().splitlines()
+    return {line.split(" ")[0] for line in lines}
+
+
+def public(tree: ast.Module, module: str) -> Iterator[str]:
+    """Yield the functions and classes of a module that have no underscore in front, and their methods.
+
+    A method without a docstring is what a base class or a protocol says; a strategy of cases is named by its law.
+    """
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            bare = ast.get_docstring(node) is None
+            if not bare or not (
+                module.startswith("refreeze.conformance.cases") or module.rpartition(".")[2][0].isupper()
+            ):
+                yield f"{module}.{node.name}"
+            if isinstance(node, ast.ClassDef):
+                yield from public(ast.Module(node.body, []), f"{module}.{node.name}")
+
+
+def test_every_public_name_is_described():
+    expected = set()
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        if not any(part.startswith("_") and part != "__init__" for part in parts):
+            module = ".".join(part for part in parts if part != "__init__")
+            expected |= {module, *public(ast.parse(path.read_text(encoding="utf-8")), module)}
+    assert len(expected) > 200
+    assert sorted(expected - inventory()) == []
+
+
+# In a browser ------------------------------------------------------------------------------------------------------
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+)  # fmt: skip
+WATCH = """<script>
+window.said = [];
+console.error = (...parts) => window.said.push(parts.join(" "));
+addEventListener("error", e => window.said.push(e.message || "not loaded: " + (e.target.src || e.target.href)), true);
+addEventListener("unhandledrejection", e => window.said.push(String(e.reason)));
+</script>"""
+PROBE = """<!doctype html><meta charset="utf-8"><body><script>
+const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+                     return .2126 * r + .7152 * g + .0722 * b; };
+const rgba = s => { const n = s.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+function behind(view, node) {
+  for (; node; node = node.parentElement) {
+    const colour = rgba(view.getComputedStyle(node).backgroundColor);
+    if (colour[3] > .5) return colour.slice(0, 3);
+  }
+  return [255, 255, 255];
+}
+function faint(view, doc) {
+  const found = new Set();
+  for (const node of doc.querySelectorAll("article p, article li, article td, article th, article dt, article h1, " +
+      "article h2, article a, article summary, article code, article pre span")) {
+    const text = [...node.childNodes].some(n => n.nodeType == 3 && n.textContent.trim());
+    if (!text || !node.getClientRects().length) continue;
+    const [one, other] = [rgba(view.getComputedStyle(node).color).slice(0, 3), behind(view, node)].map(light);
+    const contrast = (Math.max(one, other) + .05) / (Math.min(one, other) + .05);
+    if (contrast < (node.closest("pre") ? 3 : 4.5))
+      found.add(`${node.tagName}.${node.className} ${contrast.toFixed(1)}`);
+  }
+  return [...found].slice(0, 5);
+}
+async function look(page, width, theme) {
+  const frame = document.createElement("iframe");
+  frame.width = width; frame.height = 844; frame.src = page;
+  await new Promise(done => { frame.onload = done; document.body.append(frame); });
+  const view = frame.contentWindow, doc = frame.contentDocument;
+  doc.body.dataset.theme = theme;
+  for (const picture of doc.images) picture.loading = "eager";
+  await Promise.all([...doc.images].map(i => i.complete || new Promise(done => i.onload = i.onerror = done)));
+  await new Promise(done => setTimeout(done, 50));
+  const report = { page, width, theme, said: view.said, wide: doc.documentElement.scrollWidth - width,
+    missing: [...doc.images].filter(i => !i.naturalWidth).map(i => i.src), faint: faint(view, doc) };
+  frame.remove();
+  return report;
+}
+(async () => {
+  const reports = [];
+  for (const page of PAGES) for (const [width, theme] of [[1200, "light"], [390, "light"], [390, "dark"]])
+    reports.push(await look(page, width, theme));
+  await fetch("/done", { method: "POST", body: JSON.stringify(reports) });
+})();
+</script>"""
+
+
+def looked_at(folder: Path, names: list[str], profile: Path) -> list[dict[str, Any]]:
+    """Return what a browser sees of each page: narrow and wide, light and dark."""
+    answers: queue.SimpleQueue[list[dict[str, Any]]] = queue.SimpleQueue()
+
+    class Serve(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def do_GET(self) -> None:
+            name = unquote(urlsplit(self.path).path).lstrip("/")
+            if name == "probe":
+                self._send(PROBE.replace("PAGES", json.dumps([f"/{page}" for page in names])))
+            elif name.endswith(".html") and (folder / name).exists():
+                self._send(re.sub("<head>", "<head>" + WATCH, (folder / name).read_text(encoding="utf-8"), count=1))
+            elif name == "favicon.ico":
+                self.send_response(204)
+                self.end_headers()
+            else:
+                super().do_GET()
+
+        def do_POST(self) -> None:
+            answers.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._send("")
+
+        def _send(self, text: str) -> None:
+            data = text.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Serve)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    assert CHROMIUM is not None
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0",
+               f"http://127.0.0.1:{server.server_port}/probe"]  # fmt: skip
+    browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return answers.get(timeout=240)
+    finally:
+        browser.terminate()
+        browser.wait()
+        server.shutdown()
+        server.server_close()
+
+
+def faults(reports: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{report['page']} at {report['width']} px, {report['theme']}: {key} {report[key]}"
+        for report in reports
+        for key in ("said", "missing", "faint", "wide")
+        if (report[key] > 0 if key == "wide" else report[key])
+    ]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_every_page_can_be_read_in_a_browser_on_a_phone_and_in_the_dark(tmp_path):
+    names = [page.relative_to(SITE).as_posix() for page in pages() if "_modules" not in page.parts]
+    reports = looked_at(SITE, names, tmp_path)
+    assert len(reports) == 3 * len(names)
+    assert faults(reports) == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_page_that_cannot_be_read_is_found(tmp_path):
+    (tmp_path / "bad.html").write_text(
+        '<!doctype html><html><head><meta name="viewport" content="width=device-width"></head><body><article>'
+        '<p style="color: #999; background: #aaa">faint</p><img src="missing.png" alt="">'
+        '<div style="width: 600px">wide</div><script>throw new Error("broken")</script></article></body></html>'
+    )
+    reports = looked_at(tmp_path, ["bad.html"], tmp_path / "profile")
+    assert [report["wide"] > 0 for report in reports] == [False, True, True]
+    assert all(report["faint"] and report["missing"] and "broken" in str(report["said"]) for report in reports)

@@ -1,0 +1,124 @@
+"""The specification and the kit say the same: each clause has its sentence, an example, laws and vectors."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from pages import DOCS, Block, blocks
+from refreeze.conformance.clauses import Clause, clauses
+from refreeze.conformance.laws import laws
+from refreeze.conformance.vectors import vectors
+
+GLOSSARY = DOCS / "specification" / "terms.md"
+
+
+class Stated(NamedTuple):
+    """A clause as a page states it."""
+
+    page: Path
+    title: str
+    text: str
+    example: bool
+    """Whether an example that runs follows, before the next heading."""
+
+
+def stated_on(page: Path, text: str) -> dict[str, Stated]:
+    """Return the clauses of a page by id."""
+    found: dict[str, Stated] = {}
+    lines = text.splitlines()
+    items: list[tuple[int, str | Block]] = [(block.line, block) for block in blocks(text)]
+    inside = {line for block in blocks(text) for line in range(block.line, block.line + block.text.count("\n") + 1)}
+    items += [(n, line) for n, line in enumerate(lines, 1) if re.match("#+ ", line) and n not in inside]
+    title, current = "", None
+    for _, item in sorted(items, key=lambda pair: pair[0]):
+        if isinstance(item, str):
+            title, current = item.lstrip("# "), None
+        elif item.kind == "clause":
+            assert item.argument not in found, f"{item.argument} is stated twice on {page.name}"
+            current = item.argument
+            found[current] = Stated(page, title, " ".join(item.text.split()), False)
+        elif current and item.kind in ("pycon", "console"):
+            found[current] = found[current]._replace(example=True)
+    return found
+
+
+@functools.cache
+def stated() -> dict[str, Stated]:
+    found: dict[str, Stated] = {}
+    for page in sorted(DOCS.rglob("*.md")):
+        here = stated_on(page, page.read_text(encoding="utf-8"))
+        assert not found.keys() & here.keys(), f"stated on two pages: {found.keys() & here.keys()}"
+        found |= here
+    return found
+
+
+def differences(clause: Clause, here: Stated) -> list[str]:
+    """Return what the page says otherwise than the kit."""
+    found = []
+    if here.title != clause.title:
+        found.append(f"the heading is {here.title!r}, but should be {clause.title!r}")
+    if here.text.split() != clause.text.split():
+        found.append(f"the sentence is\n{here.text}\nbut should be, as in clauses.toml,\n{clause.text}")
+    if not here.example:
+        found.append("no example follows")
+    return found
+
+
+def test_the_pages_state_every_clause_and_no_other():
+    assert sorted(stated()) == sorted(clauses())
+
+
+@pytest.mark.parametrize("clause", clauses().values(), ids=clauses())
+def test_a_clause_has_its_sentence_its_heading_and_an_example(clause):
+    here = stated().get(clause.id)
+    assert here is not None, f"no page states {clause.id}: put it there, with an example"
+    assert differences(clause, here) == [], here.page
+
+
+@pytest.mark.parametrize("clause", clauses().values(), ids=clauses())
+def test_a_clause_has_a_law_and_a_vector_or_a_reason_for_none(clause):
+    checked = [any(law.clause == clause.id for law in laws().values()), bool(vectors(clause.id))]
+    if clause.untestable is None:
+        assert any(checked), f"{clause.id} needs a law or a vector, or to say why it has none"
+    else:
+        assert checked == [False, False], f"{clause.id} says that nothing checks it: {clause.untestable}"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace("contiguous", "continuous"), "the sentence is"),
+        (lambda text: text.replace("## Partition", "## Parts"), "the heading is"),
+        (lambda text: text.replace("```pycon", "```text"), "no example"),
+    ],
+)
+def test_a_clause_edited_in_the_text_alone_is_found(change, said):
+    page = DOCS / "specification" / "schedule.md"
+    text = page.read_text(encoding="utf-8")
+    assert differences(clauses()["SCH-1"], stated_on(page, text)["SCH-1"]) == []
+    (problem,) = differences(clauses()["SCH-1"], stated_on(page, change(text))["SCH-1"])
+    assert problem.startswith(said)
+
+
+# Terms -------------------------------------------------------------------------------------------------------------
+def defined() -> list[str]:
+    text = GLOSSARY.read_text(encoding="utf-8")
+    return [line for block in blocks(text) for line in block.text.splitlines() if re.match(r"\S", line)]
+
+
+def test_terms_are_defined_once_and_in_order():
+    assert defined() == sorted(set(defined()), key=lambda term: term.replace(" ", ""))
+
+
+def test_every_term_that_a_page_uses_is_defined():
+    used = {
+        (page.name, found[2] or found[1])
+        for page in DOCS.rglob("*.md")
+        for found in re.finditer(r"\{term\}`([^`<]+?)(?: <([^>]+)>)?`", page.read_text(encoding="utf-8"))
+    }
+    assert used
+    assert [(page, term) for page, term in sorted(used) if term not in defined()] == []
