@@ -50,7 +50,7 @@ def gallery() -> Iterator[tuple[Path, bytes]]:
         length = f"{runs[name]['total']:,} {language.unit}"
         picture = figure(language, files.read(spec(name))[1], f"{name}: {length}", **runs[name])
         yield from drawn(GALLERY / name, picture)
-        page.append(f"## {name}\n\n{comment.removeprefix('# ')} ({language.source})\n")
+        page.append(f"## {name}\n\n{comment.removeprefix('# ')} Source: {language.source}.\n")
         page.append(f"![{name}: {language.names} over {length}]({name}.svg)\n\n```yaml\n{body.strip()}\n```\n")
     yield GALLERY / "README.md", "\n".join(page).encode()
 
