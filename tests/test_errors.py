@@ -69,6 +69,12 @@ ERRORS = [
         "the schedules differ at tick 3: recorded ['a'], given None",
         {"tick": 3, "recorded": ["a"], "given": None},
     ),
+    (
+        errors.CheckpointError("out/epoch-00000002.npz", "is damaged"),
+        "checkpoint",
+        "checkpoint out/epoch-00000002.npz is damaged",
+        {"path": "out/epoch-00000002.npz", "why": "is damaged"},
+    ),
     (errors.Unsupported("use_ema = True"), "unsupported", "use_ema = True", {}),
 ]
 each = pytest.mark.parametrize(("error", "id_", "message", "attributes"), ERRORS)

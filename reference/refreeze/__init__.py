@@ -5,6 +5,7 @@ errors. ``refreeze.dialects`` reads the configurations of real systems, ``refree
 """
 
 from refreeze.errors import (
+    CheckpointError,
     Conflict,
     EmptySelection,
     InvalidSpec,
@@ -47,6 +48,7 @@ from refreeze.windows import random_window, random_windows, round_robin, round_r
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckpointError",
     "Conflict",
     "EmptySelection",
     "InvalidSpec",

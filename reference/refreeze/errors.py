@@ -108,6 +108,19 @@ class ScheduleMismatch(ScheduleError):
         return f"the schedules differ at tick {self.tick}: recorded {self.recorded}, given {self.given}"
 
 
+class CheckpointError(ScheduleError):
+    """A checkpoint cannot be used or written: it is damaged, of another version or model, or the disk is full."""
+
+    id = "checkpoint"
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(path, why)
+        self.path, self.why = path, why
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.path} {self.why}"
+
+
 class Unsupported(ScheduleError):
     """The engine cannot run this model, optimizer or schedule exactly, so it refuses to (EXE-5, EXE-12)."""
 

@@ -18,7 +18,7 @@ _log = logging.getLogger("refreeze")
 
 
 class Controller:
-    """Puts ``model`` into the state of any segment: flags, normalizations, learning rate, optimizer state, train function.
+    """Puts ``model`` into the state of any segment: flags, normalizations, rate, optimizer state and train function.
 
     ``names`` are all that the schedule governs; ``switch`` and ``cache_size`` are explained in ``engine.switch``,
     ``optimizer_state`` in ``engine.optimizer``, ``batch_norm`` in ``engine.batchnorm``. Everything that cannot work
@@ -68,8 +68,9 @@ class Controller:
         return time.perf_counter() - begun, new
 
     def follow(self, segment: Segment) -> None:
-        """Take ``segment`` for the one entered last, as a resumed run does: its flags, and nothing else."""
+        """Take ``segment`` for the one entered last, as a resumed run does: its flags and modes, and nothing else."""
         self._flags.write(segment.frozen)
+        self._batch_norms.write(segment.bn_frozen)
         self._trained = frozenset(map(id, self.model.trainable_variables))
 
     def _reset(self) -> None:

@@ -6,6 +6,7 @@ A drop-in for VL3D's ``DLFreezeTrainingExecutor``, under whose name it can be im
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,12 @@ import keras
 
 from refreeze.dialects import vl3d
 from refreeze.engine import tree
+from refreeze.engine.checkpoint import Checkpointer
 from refreeze.engine.controller import Controller, log_frozen_summary, parameter_counts
 from refreeze.engine.history import merge
 from refreeze.errors import InvalidSpec, UnknownName
 from refreeze.policy import Policy, check_int
-from refreeze.schedule import Segment, segments
+from refreeze.schedule import Segment, cut, segments
 
 _log = logging.getLogger("refreeze")
 
@@ -52,7 +54,10 @@ def execute(
     switch: str = "cached",
     cache_size: int = 16,
     optimizer_state: str = "keep",
+    batch_norm: str = "keras",
     restore: bool = False,
+    checkpoint: Checkpointer | str | os.PathLike[str] | None = None,
+    resume: bool = False,
     on_segment: Callable[[Segment], None] | None = None,
     reports: list[SegmentReport] | None = None,
 ) -> Any:
@@ -64,19 +69,45 @@ def execute(
     ``fit`` passes through, and the model stays as it is in that segment (EXE-9). ``restore=True`` puts the user's flags
     back at the end. ``reports`` is given one ``SegmentReport`` per segment as the run goes on.
 
+    ``checkpoint``: a folder, or a ``Checkpointer``; one that also saves inside segments trains them in parts, and
+    everything above is then said of each part. ``resume=True`` goes on from the newest checkpoint, or begins if there
+    is none: ``fit`` is called for what is left, and weights, optimizer and history end bit for bit like those of a run
+    that was never interrupted (RES-1, RES-2), if the data come in the same order. With data that are shuffled at
+    random, ``on_segment`` can see to that: ``lambda segment: keras.utils.set_random_seed(segment.start)``. Reports are
+    of the segments trained after the resumption.
+
     ``switch``: "cached" keeps the ``cache_size`` train functions used last, "rebuild" makes a new one each time; the
     results are equal bit for bit (EXE-7). ``optimizer_state``: "keep", "reset" or "reset_unfrozen" (EXE-4).
+    ``batch_norm``: "keras", "batch", "batch_fixed" or "inference" (BN-1).
 
     Raises a ``ScheduleError`` before anything is changed: ``Conflict``, ``UnknownName``, ``Unsupported``,
-    ``InvalidSpec``; the last also if ``fit`` returns no History of that many epochs.
+    ``InvalidSpec``, ``CheckpointError``, ``ScheduleMismatch`` (RES-3); ``InvalidSpec`` also if ``fit`` returns no
+    History of that many epochs, and ``CheckpointError`` if no checkpoint can be written.
     """
-    run = segments(policy, total)
+    schedule = run = segments(policy, total)
     controller = Controller(
-        model, policy.names, run, switch=switch, cache_size=cache_size, optimizer_state=optimizer_state
+        model,
+        policy.names,
+        schedule,
+        switch=switch,
+        cache_size=cache_size,
+        optimizer_state=optimizer_state,
+        batch_norm=batch_norm,
     )
     reports = [] if reports is None else reports
     parts: list[tuple[dict[str, list[float]], int]] = []
+    if resume and checkpoint is None:
+        raise InvalidSpec("resume", resume, "False without a checkpoint")
+    keeper = Checkpointer(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
     model.stop_training = False
+    if keeper is not None:
+        if resumed := keeper.begin(model, schedule, resume=resume):
+            for before in cut(schedule, resumed.epoch - 1, resumed.epoch):
+                controller.follow(before)
+            parts.append((resumed.history, resumed.epoch))
+            model.stop_training = resumed.stopped
+            run = () if resumed.stopped else cut(schedule, resumed.epoch)
+        run = tuple(keeper.parts(run))
     for number, segment in enumerate(run, start=1):
         seconds, new = controller.enter(segment)
         frozen, trainable = parameter_counts(model)
@@ -113,6 +144,9 @@ def execute(
                 history=history.history,
             )
         )
+        if keeper is not None:
+            parts = [(merge(parts), segment.start + epochs)]
+            keeper.save(model, schedule, segment.start + epochs, parts[0][0], stopped)
         if stopped:
             _log.info("training was stopped after %d of %d epochs", segment.start + epochs, total)
             break
@@ -141,12 +175,16 @@ class FreezeTrainingExecutor:
         switch: str = "cached",
         cache_size: int = 16,
         optimizer_state: str = "keep",
+        batch_norm: str = "keras",
         restore: bool = False,
+        checkpoint: Checkpointer | str | os.PathLike[str] | None = None,
+        resume: bool = False,
     ) -> None:
         self.freeze_training = freeze_training
         self.reports: list[SegmentReport] = []
         self._options: dict[str, Any] = {
-            "switch": switch, "cache_size": cache_size, "optimizer_state": optimizer_state, "restore": restore,
+            "switch": switch, "cache_size": cache_size, "optimizer_state": optimizer_state,
+            "batch_norm": batch_norm, "restore": restore, "checkpoint": checkpoint, "resume": resume,
         }  # fmt: skip
 
     def prepare_schedule(self, training_epochs: int, nn: Any = None) -> Any:
