@@ -42,9 +42,18 @@ def test_the_object_itself_is_returned() -> None:
             "--data = 'test_loading:broken' must be a function that needs no arguments and works "
             "(LookupError: no such data)",
         ),
+        (
+            "malformed:f",
+            "--data = 'malformed:f' must be a function that needs no arguments and works "
+            "(SyntaxError: invalid syntax (malformed.py, line 1))",
+        ),
     ],
 )
-def test_what_cannot_be_called_is_one_clear_error(reference: str, message: str) -> None:
+def test_what_cannot_be_called_is_one_clear_error(
+    reference: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "malformed.py").write_text("def f(:")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InvalidSpec) as raised:
         call_object("--data", reference)
     assert str(raised.value).startswith(message)

@@ -32,13 +32,16 @@ def load_object(where: str, reference: str) -> Any:
 def call_object(where: str, reference: str) -> Any:
     """Return what the function ``module:name`` returns, called without arguments.
 
-    Raises ``InvalidSpec`` as ``load_object`` does, and if it is no function or raises, with the exception as the cause.
+    Raises ``InvalidSpec`` as ``load_object`` does, and if the module cannot be imported, or it is no function or
+    raises, with the exception as the cause.
     """
-    function = load_object(where, reference)
-    if not callable(function):
-        raise InvalidSpec(where, reference, f"a function, not of the type {type(function).__name__}")
     try:
+        function = load_object(where, reference)
+        if not callable(function):
+            raise InvalidSpec(where, reference, f"a function, not of the type {type(function).__name__}")
         return function()
+    except InvalidSpec:
+        raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise InvalidSpec(where, reference, f"a function that needs no arguments and works ({reason})") from error
