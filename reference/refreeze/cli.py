@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -21,9 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 import refreeze
+from refreeze.conformance import cli as conformance
 from refreeze.dialects import Dialect, dialect, dialects, files
 from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported
-from refreeze.loading import load_object
+from refreeze.loading import call_object
 from refreeze.schedule import Segment, operations, segments
 from refreeze.selectors import distinct
 
@@ -152,22 +152,10 @@ def _names(language: Dialect, names: str | None, model: str | None) -> list[str]
         from refreeze.engine import tree
     except ImportError as error:
         raise Unsupported(f"--model needs Keras: pip install 'refreeze[tensorflow]' ({error})") from None
-    network = _call("--model", model)
+    network = call_object("--model", model)
     if not hasattr(network, "built"):
         raise InvalidSpec("--model", model, f"a function that returns a Keras model (it returned {network!r})")
     return tree.layer_names(network) if language.names == "layers" else tree.variable_names(network)
-
-
-def _call(where: str, reference: str) -> Any:
-    """Return what the function ``reference`` returns; whatever it raises is an error of the call."""
-    try:
-        return load_object(where, reference)()
-    except ScheduleError:
-        raise
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error}, {place.filename}:{place.lineno}"
-        raise InvalidSpec(where, reference, f"a function to import and call without arguments ({reason})") from None
 
 
 def _in_order(config: object, names: frozenset[str]) -> list[str]:
@@ -290,6 +278,8 @@ def run(
         )
     )  # fmt: skip
 
+
+conformance.register(app)
 
 if __name__ == "__main__":
     main()

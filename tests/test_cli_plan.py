@@ -1,0 +1,430 @@
+"""`refreeze plan` and `refreeze dialects`: what they print, and one line for whatever is wrong with the input."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import refreeze
+from refreeze import segments, wire
+from refreeze.cli import app
+from refreeze.dialects import dialects
+from typer.testing import CliRunner
+
+SPEC = {
+    "layers": ["stem", "block1", "head"],
+    "training_interval": [2, 8],
+    "strategy": {"type": "round_robin", "window_size": 1, "iterative_span": 2},
+    "initial_learning_rate": 0.01,
+}
+FREEZERS = [{"names": ["b.weight", "a.weight"], "start_epoch": 1, "unfreeze_every_n_epochs": 1}]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
+
+
+def write(folder, config, dialect="vl3d"):
+    (folder / "spec.json").write_text(json.dumps({"dialect": dialect, "config": config}))
+    return "spec.json"
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def printed(*arguments):
+    result = call(*arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+def error(*arguments):
+    """Return the one line that a refused call prints, without its beginning."""
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (2, ""), result
+    (line,) = result.stderr.splitlines()
+    start = "refreeze: error: "
+    assert line.startswith(start)
+    return line.removeprefix(start)
+
+
+# What is printed
+
+
+def test_text(folder):
+    out = printed("plan", write(folder, [SPEC]), "--epochs", 10)
+    assert [line.strip() for line in out.splitlines() if line.strip()] == [
+        "spec.json: vl3d, 10 epochs",
+        "0             2             4             6             8           10",
+        "┬─────────────┬─────────────┬─────────────┬─────────────┬─────────────",
+        "stem    ··············██████████████··········································",
+        "block1  ····························██████████████····························",
+        "head    ··········································██████████████··············",
+        "█ frozen   · trainable",
+        "learning rate: 0.01 from 2 (3 times)",
+        "start   stop   frozen of 3   learning rate",
+        "────────────────────────────────────────────",
+        "0      2             0",
+        "2      4             1            0.01",
+        "4      6             1            0.01",
+        "6      8             1            0.01",
+        "8     10             0",
+    ]
+
+
+def test_text_of_many_segments_and_of_inference_mode(folder):
+    spec = SPEC | {"training_interval": [0, 100], "strategy": SPEC["strategy"] | {"iterative_span": 1}}
+    out = printed("plan", write(folder, [spec]), "--epochs", 100)
+    assert out.rstrip().endswith("… and 60 more")
+    assert len(out.splitlines()) < 60
+    config = {"groups": [["a", "bn"], ["b"]], "calls": [{"at": 1, "call": "freeze"}], "batch_norm": ["bn"]}
+    out = printed("plan", write(folder, config, "fastai"), "--epochs", 2)
+    assert "start   stop   frozen of 3   inference mode   learning rate" in out
+    assert "    1      2             2                1" in out
+
+
+def test_json(folder):
+    found = json.loads(printed("plan", write(folder, [SPEC]), "--epochs", 10, "--format", "json"))
+    policy = dialects()["vl3d"].policy([SPEC], total=10)
+    assert found.pop("segments") == wire.to_json(segments(policy, 10))
+    operations = found.pop("operations")
+    assert found == {"dialect": "vl3d", "unit": "epochs", "total": 10, "names": ["stem", "block1", "head"]}
+    bn = {"bn_freeze": [], "bn_unfreeze": []}
+    assert operations[1] == {"tick": 4, "freeze": ["block1"], "unfreeze": ["stem"], "learning_rate": 0.01} | bn
+
+
+def test_steps_are_the_epochs_times_their_steps(folder):
+    spec = write(folder, FREEZERS, "lighter")
+    found = json.loads(printed("plan", spec, "--epochs", 3, "--steps-per-epoch", 10, "--format", "json"))
+    assert (found["unit"], found["total"], found["names"]) == ("steps", 30, ["b.weight", "a.weight"])
+    assert [(s["start"], s["frozen"]) for s in found["segments"]] == [
+        (0, ["a.weight", "b.weight"]),
+        (10, ["a.weight"]),
+        (20, []),
+    ]
+    out = printed("plan", spec, "--epochs", 300, "--steps-per-epoch", 10)
+    assert out.startswith("spec.json: lighter, 3,000 steps (300 epochs of 10)\n")
+
+
+def test_steps_per_epoch_do_not_lengthen_a_run_in_epochs(folder):
+    spec = write(folder, [SPEC])
+    assert json.loads(printed("plan", spec, "--epochs", 3, "--steps-per-epoch", 7, "--format", "json"))["total"] == 3
+
+
+def test_names(folder):
+    spec = write(folder, [SPEC | {"layers": "all_reverse"}])
+    out = printed("plan", spec, "--epochs", 10, "--names", "a,b, c")
+    assert [line.split()[0] for line in out.splitlines()[3:6]] == ["a", "b", "c"]
+    assert out.splitlines()[5].startswith("c  ··············██")
+
+
+@pytest.mark.parametrize("kind", ["text", "json", "png", "svg"])
+def test_out_is_what_would_be_printed(folder, kind):
+    spec = write(folder, [SPEC])
+    whole = call("plan", spec, "--epochs", 10, "--format", kind).stdout_bytes
+    assert printed("plan", spec, "--epochs", 10, "--format", kind, "--out", "there") == ""
+    written = (folder / "there").read_bytes()
+    if kind == "text":
+        assert "stem    ········" in written.decode()
+    else:
+        assert written == whole
+        assert written.startswith({"json": b"{\n", "png": b"\x89PNG", "svg": b"<?xml"}[kind])
+
+
+def test_pictures_show_the_rates_of_single_names(folder):
+    config = {"groups": [["stem"], ["head"]], "every": 2, "learning_rate": 0.01}
+    svg = call("plan", write(folder, config, "gradual"), "--epochs", 6, "--format", "svg").stdout
+    assert {"learning", "0.01", "spec.json: gradual, 6 epochs"} <= set(svg.replace("<", ">").split(">"))
+
+
+def test_dialects():
+    listed = json.loads(printed("dialects", "--format", "json"))
+    assert [row["name"] for row in listed] == list(dialects())
+    assert listed[1] == {"name": "lighter", "names": "parameters", "unit": "steps", "source": listed[1]["source"]}
+    table = printed("dialects")
+    assert all(f"  {name} " in table for name in dialects())
+    schema = json.loads(printed("dialects", "--schema", "vl3d"))
+    assert schema == dialects()["vl3d"].file_schema()
+
+
+def test_version_and_help():
+    assert printed("--version") == f"refreeze {refreeze.__version__}\n"
+    assert printed() == printed("--help")
+    assert all(f"  {command} " in printed("--help") for command in ("plan", "dialects", "run", "verify", "vectors"))
+
+
+# What is wrong with the configuration (the places are those in the file)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            [SPEC, SPEC | {"initial_learning_rate": 0.02}],
+            "tick 2: learning rates 0.01, 0.02 are set at once; one may be",
+        ),
+        (
+            [SPEC | {"strategy": SPEC["strategy"] | {"window_size": 0}}],
+            "freeze_training[0].strategy.window_size = 0 must be `int` >= 1",
+        ),
+        (
+            [SPEC | {"strategy": SPEC["strategy"] | {"window_size": 4}}],
+            "freeze_training[0].strategy.window_size = 4 must be in 1..3",
+        ),
+        (
+            [SPEC | {"strategy": SPEC["strategy"] | {"iterative_span": 0}}],
+            "freeze_training[0].strategy.iterative_span = 0 must be `int` >= 1",
+        ),
+        (
+            [SPEC | {"strategy": SPEC["strategy"] | {"window_size": True}}],
+            "freeze_training[0].strategy.window_size = True must be int",
+        ),
+        (
+            [SPEC | {"training_interval": [8, 2]}],
+            "freeze_training[0].training_interval = [8, 2] must be [start, stop) with start < stop",
+        ),
+        (
+            [SPEC | {"training_interval": [-1, 2]}],
+            "freeze_training[0].training_interval[0] = -1 must be `int` >= 0",
+        ),
+        (
+            [SPEC | {"layers": ["stem", "head", "stem"]}],
+            "freeze_training[0].layers = ['stem', 'head', 'stem'] must be distinct names (repeated: 'stem')",
+        ),
+        (
+            [SPEC | {"layers": "all"}],
+            "freeze_training[0].layers = 'all' can be resolved only with a model or a list of names:"
+            " give --names or --model",
+        ),
+        ([], "config = [] can be resolved only with a model or a list of names: give --names or --model"),
+        (
+            [SPEC | {"until": 3}],
+            "freeze_training[0] = {'layers': ['stem', 'block1', 'head'], 'training_interval': [2, 8], 'strategy':"
+            " {'type': 'round_robin', 'window_size': 1, 'iterative_span': 2}, 'initial_learning_rate': 0.01,"
+            " 'until': 3} must be an object without the key 'until'"
+            " (known are initial_learning_rate, layers, strategy, training_interval)",
+        ),
+    ],
+)
+def test_wrong_configurations(folder, config, message):
+    assert error("plan", write(folder, config), "--epochs", 10) == message.replace("`int`", "int")
+
+
+def test_unknown_layers(folder):
+    spec = write(folder, [SPEC])
+    assert error("plan", spec, "--epochs", 10, "--names", "stem,blok1,heads") == (
+        "freeze_training[0].layers: unknown 'block1' (did you mean 'blok1'?), 'head' (did you mean 'heads'?);"
+        " known are stem, blok1, heads"
+    )
+
+
+# What is wrong with the file
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.json",
+            '{"dialect": "vl3d",',
+            "must be well-formed JSON (Expecting property name enclosed in double quotes",
+        ),
+        ("a.json", "", "must be well-formed JSON (Expecting value: line 1 column 1 (char 0))"),
+        ("a.yaml", "dialect: [vl3d", "must be well-formed YAML (while parsing a flow sequence in"),
+        ("a.toml", "dialect = ", "must be well-formed TOML (Invalid value (at "),
+        ("a.json", '{"dialect": 1, "dialect": 2}', "(the key 'dialect' is given twice in one object)"),
+        ("a.yml", "dialect: 1\ndialect: 2", "(the key 'dialect' is given twice in one object)"),
+        ("a.json", b"\xff\xfe\x00", "must be well-formed JSON ('utf-8' codec can't decode byte 0xff"),
+        ("a.json", "[" * 100_000, "must be well-formed JSON ("),
+        ("a.txt", "{}", "file = 'a.txt' must be named .json, .yaml, .yml, .toml"),
+        ("a.yaml", "", "a.yaml = None must be an object with exactly the keys 'dialect' and 'config'"),
+        ("a.json", '{"dialect": "vl3d"}', "must be an object with exactly the keys 'dialect' and 'config'"),
+        ("a.json", '{"dialect": "vl4d", "config": []}', "dialect = 'vl4d' must be one of 'vl3d', 'lighter', "),
+        ("a.json", '{"dialect": ["vl3d"], "config": []}', "a.json: dialect = ['vl3d'] must be a string"),
+    ],
+)
+def test_wrong_files(folder, name, content, message):
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert message in error("plan", name, "--epochs", 3)
+
+
+def test_unreadable_files(folder):
+    assert error("plan", "none.json", "--epochs", 3) == (
+        "file = 'none.json' must be a file that can be read (No such file or directory)"
+    )
+    (folder / "folder.json").mkdir()
+    assert error("plan", "folder.json", "--epochs", 3).endswith("must be a file that can be read (Is a directory)")
+    if os.geteuid() != 0:
+        (folder / "secret.json").touch(mode=0)
+        assert error("plan", "secret.json", "--epochs", 3).endswith("(Permission denied)")
+
+
+# What is wrong with the call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan"], "Missing argument 'SPEC'. (refreeze plan --help says more)"),
+        (["plan", "spec.json"], "Missing option '--epochs'. (refreeze plan --help says more)"),
+        (["plan", "spec.json", "--epoch", 3], "No such option: --epoch "),
+        (["plan", "spec.json", "--epochs", 0], "Invalid value for '--epochs': "),
+        (["plan", "spec.json", "--epochs", "three"], "Invalid value for '--epochs': "),
+        (["plan", "spec.json", "--epochs", 3, "--steps-per-epoch", 0], "Invalid value for '--steps-per-epoch': "),
+        (["plan", "spec.json", "--epochs", 3, "--format", "gif"], "Invalid value for '--format': "),
+        (["plot"], "No such command 'plot'. (refreeze --help says more)"),
+        (["dialects", "--schema", "vl4d"], "dialect = 'vl4d' must be one of 'vl3d', "),
+        (
+            ["plan", "spec.json", "--epochs", 3, "--names", "a,,b"],
+            "--names = 'a,,b' must be names separated by commas, none of them empty",
+        ),
+        (["plan", "spec.json", "--epochs", 3, "--names", ""], "--names = '' must be names separated by commas"),
+        (
+            ["plan", "spec.json", "--epochs", 3, "--names", "a,b,a"],
+            "--names = ['a', 'b', 'a'] must be distinct names (repeated: 'a')",
+        ),
+        (
+            ["plan", "spec.json", "--epochs", 3, "--names", "a", "--model", "m:f"],
+            "--names, --model = ('a', 'm:f') must be one of the two",
+        ),
+        (
+            ["plan", "spec.json", "--epochs", 3, "--out", "none/there"],
+            "--out = 'none/there' must be a file that can be written (No such file or directory)",
+        ),
+        (
+            ["plan", "spec.json", "--epochs", 3, "--format", "png", "--out", "."],
+            "--out = '.' must be a file that can be written (Is a directory)",
+        ),
+    ],
+)
+def test_wrong_calls(folder, arguments, message):
+    write(folder, [SPEC])
+    assert error(*arguments).startswith(message)
+
+
+def test_a_dialect_in_steps_needs_the_steps_of_an_epoch(folder):
+    spec = write(folder, FREEZERS, "lighter")
+    assert error("plan", spec, "--epochs", 3) == "--steps-per-epoch = None must be given: lighter counts steps"
+
+
+def test_without_matplotlib(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    arguments = ["plan", write(folder, [SPEC]), "--epochs", 3]
+    assert error(*arguments, "--format", "svg") == "pictures need matplotlib: pip install 'refreeze[plot]'"
+    printed(*arguments)
+
+
+def test_without_keras(folder, monkeypatch):
+    for module in ("keras", "tensorflow"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for module in [name for name in sys.modules if name.startswith("refreeze.engine")]:
+        monkeypatch.delitem(sys.modules, module)
+    arguments = ["plan", write(folder, [SPEC]), "--epochs", 3, "--model", "m:f"]
+    assert error(*arguments).startswith("--model needs Keras: pip install 'refreeze[tensorflow]' (")
+    assert error("run").startswith("run needs Keras and TensorFlow: pip install 'refreeze[run]' (")
+
+
+# Models
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("models", "must be of the form module:name"),
+        ("no_such_module:f", "must be the name of something that exists (No module named 'no_such_module')"),
+        ("models:g", "must be the name of something that exists (module 'models' has no attribute 'g')"),
+        ("models:number", "must be a function, not of the type int"),
+        ("models:broken", "must be a function that needs no arguments and works (ZeroDivisionError: division by zero)"),
+        ("models:nothing", "must be a function that returns a Keras model (it returned None)"),
+        ("models:bare", "model 'bare' is not built: give it an Input, or call it once, before scheduling it"),
+        ("broken:f", "(SyntaxError: "),
+    ],
+)
+def test_wrong_models(models, reference, message):
+    assert message in error("plan", write(models, [SPEC]), "--epochs", 3, "--model", reference)
+
+
+@pytest.mark.engine
+def test_the_names_of_a_model(models):
+    spec = write(models, [SPEC | {"layers": "all"}])
+    found = json.loads(printed("plan", spec, "--epochs", 10, "--model", "models:small", "--format", "json"))
+    assert found["names"] == ["stem", "head"]
+    spec = write(models, [{"names": "head/bias", "until_epoch": 1}], "lighter")
+    run = ["--epochs", 2, "--steps-per-epoch", 5, "--format", "json"]
+    found = json.loads(printed("plan", spec, *run, "--model", "models:small"))
+    assert found["names"] == ["stem/kernel", "stem/bias", "head/kernel", "head/bias"]
+
+
+@pytest.fixture
+def models(folder, monkeypatch):
+    (folder / "models.py").write_text(
+        "import keras\n"
+        "def small():\n"
+        "    layers = [keras.Input((2,)), keras.layers.Dense(2, name='stem'), keras.layers.Dense(1, name='head')]\n"
+        "    return keras.Sequential(layers)\n"
+        "def bare(): return keras.Sequential([keras.layers.Dense(2)], name='bare')\n"
+        "def nothing(): pass\n"
+        "def broken(): return 1 / 0\n"
+        "number = 3\n"
+    )
+    (folder / "broken.py").write_text("def f(:\n")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "models", raising=False)
+    return folder
+
+
+# A real process
+
+
+def test_commands_that_others_add_report_errors_in_the_same_way():
+    assert error("verify").startswith("adapter = ")
+    assert error("vectors", "show", "none").startswith("vector = 'none' must be ")
+
+
+def process(*arguments, **environment):
+    command = [sys.executable, "-m", "refreeze.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=False, env=os.environ | environment)
+
+
+def test_a_process_prints_one_line_and_exits_with_2(folder):
+    (folder / "a.json").write_text('{"dialect": ')
+    done = process("plan", "a.json", "--epochs", 3)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"refreeze: error: file = 'a.json' must be well-formed JSON (")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_terminal_that_knows_ascii_alone(folder):
+    done = process("plan", write(folder, [SPEC]), "--epochs", 10, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"stem    ..............##############" in done.stdout
+    assert b"?" not in done.stdout
+
+
+def test_no_colour_is_sent_into_a_pipe(folder):
+    done = process("plan", write(folder, [SPEC]), "--epochs", 10)
+    assert b"\x1b" not in done.stdout
+    forced = process("plan", "spec.json", "--epochs", 10, FORCE_COLOR="1", TERM="xterm-256color")
+    assert b"\x1b[34m" in forced.stdout
+    plain = process("plan", "spec.json", "--epochs", 10, FORCE_COLOR="1", TERM="xterm-256color", NO_COLOR="1")
+    assert b"\x1b[3" not in plain.stdout
+
+
+def test_help_and_plan_load_nothing_heavy(folder):
+    code = (
+        "import sys\nfrom refreeze import cli\n"
+        "for arguments in (['--help'], ['--version'], ['plan', 'spec.json', '--epochs', '9']):\n"
+        "    try: cli.app(arguments)\n"
+        "    except SystemExit as end: assert not end.code\n"
+        "heavy = {'tensorflow', 'keras', 'hypothesis', 'matplotlib', 'torch', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    write(folder, [SPEC])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
