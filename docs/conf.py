@@ -1,4 +1,4 @@
-"""How the site is built: `tox -e docs`, or `sphinx-build -W docs docs/_build/html` with the extra ``docs`` installed."""
+"""How the site is built: ``tox -e docs``, or ``sphinx-build -W docs docs/_build/html`` with the extra ``docs``."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 import refreeze
 
 project = "refreeze"
-copyright = "the refreeze authors, Apache-2.0"
+project_copyright = "the refreeze authors, Apache-2.0"
 author = "the refreeze authors"
 version = release = refreeze.__version__
 

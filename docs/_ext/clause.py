@@ -75,11 +75,10 @@ class Mentions(SphinxTransform):
 
     default_priority = 900
 
-    def apply(self, **kwargs: Any) -> None:
+    def apply(self, **kwargs: Any) -> None:  # noqa: ARG002 (as docutils calls it)
         barred = (
             nodes.reference,
             nodes.literal,
-            nodes.literal_block,
             nodes.title,
             nodes.strong,
             nodes.FixedTextElement,

@@ -6,10 +6,12 @@ from typing import Any
 
 import api
 import clause
+import schema
 
 
 def setup(app: Any) -> dict[str, object]:
     """Register the directives, for Sphinx."""
     clause.setup(app)
     api.setup(app)
+    schema.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

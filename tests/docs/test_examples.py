@@ -98,6 +98,9 @@ def shell(command: str, expected: str, where: str) -> None:
     if not expected.strip():
         assert done.returncode == 0, f"{where}: {command}\n{printed}"
         return
-    pattern = re.escape(expected.rstrip()).replace("…\\\n", "(?:.*\n)*?").replace("…", ".*")
-    lines = "\n".join(line.rstrip() for line in printed.rstrip().splitlines())
+    lines = "".join(f"{line.rstrip()}\n" for line in printed.rstrip().splitlines())
+    pattern = "".join(
+        r"(?:.*\n)*?" if line.strip() == "…" else re.escape(line.rstrip()).replace("…", ".*") + r"\n"
+        for line in expected.rstrip().splitlines()
+    )
     assert re.fullmatch(pattern, lines), f"{where}: {command} prints\n{lines}\nand should\n{expected}"

@@ -13,6 +13,11 @@ from refreeze.conformance.clauses import Clause, clauses
 from refreeze.conformance.laws import laws
 from refreeze.conformance.vectors import vectors
 
+ONE_ALONE = {
+    "SCH-2": "every answer is brought into canonical form before a law sees it",
+    "KMP-2": "which form it is does not matter, only when two are equal",
+}
+"""Clauses that have laws or vectors, not both, and why."""
 GLOSSARY = DOCS / "specification" / "terms.md"
 
 
@@ -81,11 +86,8 @@ def test_a_clause_has_its_sentence_its_heading_and_an_example(clause):
 
 @pytest.mark.parametrize("clause", clauses().values(), ids=clauses())
 def test_a_clause_has_a_law_and_a_vector_or_a_reason_for_none(clause):
-    checked = [any(law.clause == clause.id for law in laws().values()), bool(vectors(clause.id))]
-    if clause.untestable is None:
-        assert any(checked), f"{clause.id} needs a law or a vector, or to say why it has none"
-    else:
-        assert checked == [False, False], f"{clause.id} says that nothing checks it: {clause.untestable}"
+    checked = any(law.clause == clause.id for law in laws().values()) + bool(vectors(clause.id))
+    assert checked == (0 if clause.untestable else 1 if clause.id in ONE_ALONE else 2)
 
 
 @pytest.mark.parametrize(
