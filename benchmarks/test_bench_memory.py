@@ -1,0 +1,40 @@
+"""How much memory does each distinct frozen set keep, and each recompile?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import memory_probe
+import pytest
+from workload import BUILDERS, describe
+
+SWITCHES = 4
+CASES = {
+    "cached": "refreeze cached",
+    "rebuild": "refreeze rebuild",
+    "compile": "keras compile per segment",
+}
+
+
+@pytest.mark.parametrize("how", CASES)
+@pytest.mark.parametrize("model", BUILDERS)
+def test_memory(benchmark: Any, model: str, how: str) -> None:
+    """Measured, not timed: the resident memory of a new process after each switch to another frozen set."""
+    if not memory_probe.PAGES.exists():
+        pytest.skip("resident memory is read as Linux has it")
+    command = [sys.executable, memory_probe.__file__, model, how, str(SWITCHES)]
+
+    def probe() -> list[float]:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    resident = benchmark.pedantic(probe)
+    assert len(resident) == SWITCHES + 1
+    per_switch = (resident[-1] - resident[1]) / (SWITCHES - 1)  # the first switch makes what there is once per model
+    baseline = how == "compile"
+    found = {"resident_mib": resident, "mib_per_switch": per_switch, "series": CASES[how]}
+    describe(benchmark, "memory", model, CASES[how], baseline=baseline, **found)
