@@ -19,7 +19,7 @@ LAYERS = (
     {"windows", "selectors"},
     {""},  # the package itself: `from refreeze import …`
     {"wire", "plot"},
-    {"dialects"},
+    {"dialects", "bench"},
     {"engine"},
     {"conformance"},
     {"cli"},
