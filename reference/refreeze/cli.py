@@ -263,6 +263,10 @@ def run(
     cache_size: Annotated[int, typer.Option(min=1, help="How many train steps to keep.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, data order and dropout.")] = 0,
     out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where to write, if not to refreeze-out.")] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="Keep a checkpoint after so many epochs, besides at the end of segments.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder --out.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Fine-tune a model under a schedule; without options, a small network on real digits."""
@@ -274,7 +278,7 @@ def run(
     raise typer.Exit(
         job.run(
             spec=spec, epochs=epochs, model=model, data=data, switch=switch.value, cache_size=cache_size, seed=seed,
-            out=out, quiet=quiet,
+            out=out, checkpoint_every=checkpoint_every, resume=resume, quiet=quiet,
         )
     )  # fmt: skip
 

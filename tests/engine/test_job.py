@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,12 @@ def test_the_default_run_writes_what_it_says(tmp_path: Path) -> None:
     done = subprocess.run(command("--out", str(out), "--epochs", "10"), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["history.json", "report.json", "timeline.png"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "checkpoints",
+        "history.json",
+        "report.json",
+        "timeline.png",
+    ]
     assert (out / "timeline.png").read_bytes().startswith(b"\x89PNG")
 
     history, report = (json.loads((out / name).read_text()) for name in ("history.json", "report.json"))
@@ -81,32 +87,52 @@ def test_one_seed_is_one_result(tmp_path: Path) -> None:
     assert histories[0] == histories[1] == histories[2]
 
 
+def until(condition: Callable[[], Any], seconds: float = 200) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_killed_run_is_resumed_to_the_same_history(tmp_path: Path) -> None:
+    turns = [{"layers": ["stem_conv", "block1_conv"], "training_interval": [0, 12],
+              "strategy": {"type": "round_robin", "window_size": 1, "iterative_span": 2}}]  # fmt: skip
+    arguments = ("--spec", spec(tmp_path, turns), "--epochs", "12", "--quiet")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(*arguments, "--out", str(whole)), check=True, timeout=240)
+    with subprocess.Popen(command(*arguments, "--out", str(killed))) as process:
+        until(lambda: list(killed.glob("checkpoints/epoch-*4.npz")))
+        process.kill()
+    assert not (killed / "history.json").exists()
+    subprocess.run(command(*arguments, "--out", str(killed), "--resume"), check=True, timeout=240)
+    assert (killed / "history.json").read_text() == (whole / "history.json").read_text()
+    report = json.loads((killed / "report.json").read_text())
+    assert report["resumed_after"] >= 4
+    assert report["epochs_trained"] == 12
+
+
 def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        command("--out", str(out), "--epochs", "100000", "--spec", spec(tmp_path, [])),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:  # the timeline is printed when training begins
-        if "Pretraining" in line:
-            break
-    time.sleep(20)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    long = command("--out", str(out), "--epochs", "100000", "--checkpoint-every", "1", "--spec", spec(tmp_path, []))
+    with subprocess.Popen(long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: list(out.glob("checkpoints/epoch-*2.npz")))
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=200)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     report, history = (json.loads((out / name).read_text()) for name in ("report.json", "history.json"))
     assert report["interrupted"]
     assert 0 < report["epochs_trained"] < 100000
     assert {len(values) for values in history.values()} == {report["epochs_trained"]}
-    assert f"Interrupted after {report['epochs_trained']} of 100000 epochs." in output
+    assert f"Interrupted after {report['epochs_trained']} of 100000 epochs; --resume --out" in output
     assert "Wrote timeline.png, history.json and report.json" in output
 
 
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
+        ({"resume": True}, InvalidSpec, "must be the folder of the run to resume, with checkpoints/ in it"),
+        ({"checkpoint_every": 0}, InvalidSpec, "--checkpoint-every = 0 must be an integer >= 1"),
         ({"seed": -1}, InvalidSpec, "--seed = -1 must be an integer in [0, 2**32)"),
         ({"model": "test_job"}, InvalidSpec, "--model = 'test_job' must be of the form module:name"),
         (
@@ -115,7 +141,11 @@ def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path) -> None:
             "--model = 'no_such:model' must be the name of something that exists",
         ),
         ({"model": "test_job:data"}, InvalidSpec, "must be a function that returns a compiled Keras model"),
-        ({"data": "small_models:X"}, InvalidSpec, "--data = 'small_models:X' must be a function, not of the type ndarray"),
+        (
+            {"data": "small_models:X"},
+            InvalidSpec,
+            "--data = 'small_models:X' must be a function, not of the type ndarray",
+        ),
         ({"data": "test_job:model"}, InvalidSpec, "must be a function that returns (x, y)"),
         (
             {"data": "test_job:too_few"},

@@ -35,7 +35,6 @@ from refreeze.schedule import Segment, check_same_past, cut
 _log = logging.getLogger("refreeze")
 
 FORMAT, VERSION = "refreeze checkpoint", 1
-_DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, msgspec.MsgspecError)
 
 
 class _State(Struct, frozen=True):
@@ -83,6 +82,7 @@ class Checkpointer:
         self._keep = check_int("keep", keep, 1)
         self._other_past = other_past
         self._whole: list[Path] = []
+        self.resumed: Resumed | None = None
 
     def parts(self, schedule: Sequence[Segment]) -> Iterator[Segment]:
         """Yield the segments, cut at the multiples of ``every``; only the first part of one sets a learning rate.
@@ -99,6 +99,10 @@ class Checkpointer:
                 part for start, stop in pairwise(edges) for part in cut([segment], max(start, segment.start), stop)
             )
 
+    def found(self) -> list[Path]:
+        """Return the checkpoints that there are, whole or not, the newest first."""
+        return sorted(self.directory.glob("epoch-*.npz"), reverse=True)
+
     def begin(self, model: Any, schedule: Sequence[Segment], *, resume: bool) -> Resumed | None:
         """Put model and optimizer into the state of the newest whole checkpoint, with ``resume`` and if there is any.
 
@@ -113,7 +117,7 @@ class Checkpointer:
             raise InvalidSpec(
                 "checkpoint", str(self.directory), f"a folder that can be made ({error.strerror})"
             ) from None
-        found = sorted(self.directory.glob("epoch-*.npz"), reverse=True)
+        found = self.found()
         if found and not resume:
             raise InvalidSpec("checkpoint", str(self.directory), "a folder without checkpoints, unless a run resumes")
         unusable: list[CheckpointError] = []
@@ -130,7 +134,8 @@ class Checkpointer:
                 continue
             self._whole = [path]
             _log.info("resuming after %d epochs, from %s", state.epoch, path)
-            return Resumed(state.epoch, state.history, state.stopped)
+            self.resumed = Resumed(state.epoch, state.history, state.stopped)
+            return self.resumed
         if unusable:
             raise unusable[0]
         return None
@@ -208,7 +213,7 @@ def _write(file: Any, state: _State, variables: Sequence[Any]) -> None:
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except _DAMAGE as error:
+    except Exception as error:  # a damaged zip has errors of many classes
         raise CheckpointError(str(path), f"is damaged, or no checkpoint ({error})") from None
 
 
@@ -220,7 +225,7 @@ def _read(path: Path, file: zipfile.ZipFile, model: Any) -> _State:
         state = msgspec.convert(raw, _State) if (kind, version) == (FORMAT, VERSION) else None
         damaged = file.testzip()
         missing = {f"{index}.npy" for index in range(len(raw["variables"]))} - set(file.namelist())
-    except _DAMAGE as error:
+    except Exception as error:
         raise CheckpointError(str(path), f"is damaged, or no checkpoint ({error})") from None
     if state is None:
         raise CheckpointError(str(path), f"is a {kind} of version {version}, not a {FORMAT} of version {VERSION}")

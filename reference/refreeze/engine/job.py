@@ -22,13 +22,17 @@ import refreeze
 from refreeze import plot, wire
 from refreeze.dialects import dialect, files
 from refreeze.engine import tree
+from refreeze.engine.checkpoint import Checkpointer
 from refreeze.engine.executor import SegmentReport, execute
 from refreeze.engine.guard import FrozenGuard
+from refreeze.engine.history import merge
 from refreeze.errors import InvalidSpec
 from refreeze.loading import call_object
+from refreeze.policy import check_int
 from refreeze.schedule import Segment, segments
 
 DEFAULT_OUT = "refreeze-out"
+CHECKPOINTS = "checkpoints"
 
 
 def _default(name: str) -> Any:
@@ -64,8 +68,12 @@ def _data(reference: str | None, model: Any) -> tuple[Any, Any, Any]:
     return *train, test
 
 
-def _folder(out: str | None) -> Path:
-    """Return the folder to write to, made; nothing that an earlier run wrote is ever overwritten."""
+def _folder(out: str | None, resume: bool = False) -> Path:
+    """Return the folder to write to, made; only a run that is resumed writes where something is already."""
+    if resume:
+        if out is None or not (Path(out) / CHECKPOINTS).is_dir():
+            raise InvalidSpec("--out", out, f"the folder of the run to resume, with {CHECKPOINTS}/ in it")
+        return Path(out)
     if out is None:
         candidates = (Path(DEFAULT_OUT if number == 1 else f"{DEFAULT_OUT}-{number}") for number in range(1, 10_000))
         folder = next(path for path in candidates if not path.exists())
@@ -109,7 +117,7 @@ def _progress(
         task = bar.add_task("", total=total, state="")
 
         def begins(segment: Segment) -> None:
-            bar.update(task, description=f"{len(segment.frozen)} frozen")
+            bar.update(task, completed=segment.start, description=f"{len(segment.frozen)} frozen")
 
         def ended(logs: dict[str, float]) -> None:
             shown = [f"{key} {logs[key]:.3f}" for key in ("loss", "accuracy") if key in logs]
@@ -168,6 +176,8 @@ def run(
     cache_size: int = 16,
     seed: int = 0,
     out: str | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
     quiet: bool = False,
 ) -> int:
     """Run the main job and return the exit code: 0, or 130 after Ctrl-C.
@@ -175,10 +185,14 @@ def run(
     Without arguments: a small convolutional network, pretrained on the digits 0-4, is fine-tuned on 5-9, gradually,
     then in round robin. ``spec`` is a configuration file of any dialect; ``model`` and ``data``: ``module:function``.
     Writes ``timeline.png``, ``history.json`` and ``report.json`` into ``out``, by default a new ``refreeze-out``.
+    A checkpoint is kept at the end of each segment and, with ``checkpoint_every``, after so many epochs; ``resume``
+    goes on from the last one in ``out``, to the same weights and history as if nothing had happened (RES-2).
     Raises ``ScheduleError`` for what is wrong with the input, before anything is trained or written.
     """
     if type(seed) is not int or not 0 <= seed < 2**32:
         raise InvalidSpec("--seed", seed, "an integer in [0, 2**32)")
+    if checkpoint_every is not None:
+        check_int("--checkpoint-every", checkpoint_every, 1)
     language, config = (dialect("vl3d"), _default("SCHEDULE")) if spec is None else files.read(spec)
     config = language.parse(config)
     total = _default("EPOCHS") if epochs is None else epochs
@@ -189,8 +203,9 @@ def run(
     names = tree.layer_names(network) if language.names == "layers" else tree.variable_names(network)
     policy = language.policy(config, names, total=total)
     schedule = segments(policy, total)
-    folder = _folder(out)
-    if model is None:
+    folder = _folder(out, resume)
+    keeper = Checkpointer(folder / CHECKPOINTS, every=checkpoint_every)
+    if model is None and not (resume and keeper.found()):
         console.print("Pretraining the embedded network on the digits 0-4 …")
         _default("pretrain")(network)
     console.print(plot.text(schedule, names, console.width))
@@ -202,6 +217,11 @@ def run(
     with _progress(console, total) as (begins, ended):
         watch = _Watch(ended)
 
+        def on_segment(segment: Segment) -> None:
+            # The order of the data depends on where the run is, not on where it was begun (RES-2).
+            keras.utils.set_random_seed((seed + segment.start) % 2**32)
+            begins(segment)
+
         def fit(length: int) -> Any:
             return network.fit(
                 x, y, epochs=length, batch_size=32, validation_data=test, verbose=0, callbacks=[guard, watch]
@@ -209,14 +229,16 @@ def run(
 
         try:
             execute(
-                network, policy, total, fit, switch=switch, cache_size=cache_size, on_segment=begins, reports=reports
-            )
+                network, policy, total, fit, switch=switch, cache_size=cache_size, on_segment=on_segment,
+                reports=reports, checkpoint=keeper, resume=resume,
+            )  # fmt: skip
         except KeyboardInterrupt:
             interrupted = True
     seconds = time.perf_counter() - begun
 
-    keys = dict.fromkeys(key for logs in watch.epochs for key in logs)
-    history = {key: [logs.get(key, float("nan")) for logs in watch.epochs] for key in keys}
+    before = (keeper.resumed.history, keeper.resumed.epoch) if keeper.resumed else ({}, 0)
+    history = merge([before, *(({key: [value] for key, value in logs.items()}, 1) for logs in watch.epochs)])
+    trained = before[1] + len(watch.epochs)
     report = {
         "refreeze": refreeze.__version__,
         "keras": keras.__version__,
@@ -227,7 +249,8 @@ def run(
         "seed": seed,
         "switch": switch,
         "total": total,
-        "epochs_trained": len(watch.epochs),
+        "epochs_trained": trained,
+        "resumed_after": before[1],
         "interrupted": interrupted,
         "training_seconds": seconds,
         "frozen_weights_compared": guard.checks,
@@ -246,8 +269,10 @@ def run(
             for item in reports
         ],
     }
-    (folder / "history.json").write_text(_json(history), encoding="utf-8")
-    (folder / "report.json").write_text(_json(report), encoding="utf-8")
+    for name, content in (("history.json", history), ("report.json", report)):
+        unfinished = folder / f"{name}.unfinished"
+        unfinished.write_text(_json(content), encoding="utf-8")
+        unfinished.replace(folder / name)
     plot.save(
         plot.draw(schedule, names, unit=language.unit, title=f"{language.name}, {total} epochs"),
         folder / "timeline.png",
@@ -256,6 +281,6 @@ def run(
     console.print(_table(reports))
     console.print(f"{guard.checks:,} comparisons of frozen weights, after every epoch: all bitwise equal.")
     if interrupted:
-        console.print(f"Interrupted after {len(watch.epochs)} of {total} epochs.")
+        console.print(f"Interrupted after {trained} of {total} epochs; --resume --out {folder} goes on.")
     console.print(f"Wrote timeline.png, history.json and report.json to {folder}/")
     return 130 if interrupted else 0
