@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,18 @@ def test_one_seed_is_one_result(tmp_path: Path) -> None:
     assert histories[0] == histories[1] == histories[2]
 
 
+@contextlib.contextmanager
+def started(*arguments: str, **options: Any) -> Iterator[subprocess.Popen]:
+    # A shell that starts its jobs in the background lets them ignore Ctrl-C, and their children inherit that.
+    hear = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(arguments, preexec_fn=hear, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def until(condition: Callable[[], Any], seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -100,7 +114,7 @@ def test_a_killed_run_is_resumed_to_the_same_history(tmp_path: Path) -> None:
     arguments = ("--spec", spec(tmp_path, turns), "--epochs", "12", "--quiet")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(*arguments, "--out", str(whole)), check=True, timeout=240)
-    with subprocess.Popen(command(*arguments, "--out", str(killed))) as process:
+    with started(*command(*arguments, "--out", str(killed))) as process:
         until(lambda: list(killed.glob("checkpoints/epoch-*4.npz")))
         process.kill()
     assert not (killed / "history.json").exists()
@@ -114,7 +128,7 @@ def test_a_killed_run_is_resumed_to_the_same_history(tmp_path: Path) -> None:
 def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path) -> None:
     out = tmp_path / "out"
     long = command("--out", str(out), "--epochs", "100000", "--checkpoint-every", "1", "--spec", spec(tmp_path, []))
-    with subprocess.Popen(long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(*long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         until(lambda: list(out.glob("checkpoints/epoch-*2.npz")))
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=200)
