@@ -132,7 +132,6 @@ class _Canonical(Struct):
 
 
 _FORMS: dict[str, Any] = {"segments": _Schedule, "apply": _Applied, "canonical": _Canonical}
-OPS = tuple(_FORMS)
 
 
 def read_answer(op: str, data: Any) -> Answer:

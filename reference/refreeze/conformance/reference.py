@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from refreeze import ScheduleError, cut, segments
-from refreeze.conformance.protocol import OPS
 from refreeze.dialects import Dialect, dialect, kempner
 from refreeze.dialects.targets import Target
 from refreeze.errors import InvalidSpec
@@ -41,6 +40,9 @@ class _Apply(_Asked, forbid_unknown_fields=True, kw_only=True):
     tick: _Tick
 
 
+_FORMS: dict[str, Any] = {"segments": _Segments, "apply": _Apply, "canonical": _Asked}
+
+
 def respond(request: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to one request of the protocol; what is malformed in it is an ``invalid-spec`` too.
 
@@ -59,12 +61,15 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     op, name = request.get("op"), request.get("dialect")
     if isinstance(op, str) and isinstance(name, str):
         known = _dialect(name)
-        if op not in OPS or known is None or (op != "segments" and name != "kempner"):
+        if op not in _FORMS or known is None or (op != "segments" and name != "kempner"):
             return {"unsupported": True}
-        if op == "segments":
-            return _segments(_checked(request, _Segments), known)
-        return _apply(_checked(request, _Apply)) if op == "apply" else _canonical(_checked(request, _Asked))
-    raise InvalidSpec("request", request, "an object with an op and a dialect")
+    match check_request(request):
+        case _Segments() as asked:
+            return _segments(asked, dialect(asked.dialect))
+        case _Apply() as asked:
+            return _apply(asked)
+        case asked:
+            return _canonical(asked)
 
 
 @functools.cache
@@ -75,9 +80,10 @@ def _dialect(name: str) -> Dialect | None:
         return None
 
 
-def _checked(request: dict[str, Any], form: Any) -> Any:
+def check_request(request: dict[str, Any]) -> Any:
+    """Return the request, checked; raises ``InvalidSpec`` for one that is malformed."""
     try:
-        return msgspec.convert(request, form)
+        return msgspec.convert(request, _FORMS.get(str(request.get("op")), _Asked))
     except msgspec.ValidationError as error:
         raise InvalidSpec("request", request, f"a request of protocol 1 ({error})") from None
 

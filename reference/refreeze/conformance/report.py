@@ -51,7 +51,7 @@ def _table(results: list[Result]) -> Table:
     for r in results:
         row = worst.setdefault(r.clause, {})
         row[r.dialect] = max(row.get(r.dialect, order[0]), r.verdict, key=order.index)
-    for clause, row in worst.items():
+    for clause, row in sorted(worst.items(), key=lambda item: list(clauses()).index(item[0])):
         verdicts = [(v, [d for d, found in row.items() if found == v]) for v in reversed(order)]
         cells = [f"[{_COLOURS[verdict]}]{verdict}[/] {' '.join(names)}" for verdict, names in verdicts if names]
         table.add_row(clause, clauses()[clause].title, "; ".join(cells))

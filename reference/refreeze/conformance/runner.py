@@ -19,9 +19,11 @@ import msgspec
 from hypothesis import HealthCheck, Phase, settings
 
 import refreeze
+from refreeze.conformance import reference
 from refreeze.conformance.adapters import Adapter, Fault
 from refreeze.conformance.known import KnownFailure
-from refreeze.conformance.laws import Broken, Case, Law, NotSupported, laws
+from refreeze.conformance.laws import Broken, Case, Law, NotSupported, laws, rejected
+from refreeze.conformance.protocol import PROTOCOL
 from refreeze.errors import InvalidSpec
 
 Verdict = Literal["holds", "broken", "known", "unsupported"]
@@ -123,7 +125,8 @@ class Report:
 def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collection[str] = ()) -> list[Check]:
     """Return the checks of a level, of all dialects or some, of all laws or of those with such an id or clause.
 
-    Raises ``InvalidSpec`` for a level, a dialect, a law or a clause that has none.
+    In the order of the clauses, but rejections last: who forgot those may crash there, which ends the run. Raises
+    ``InvalidSpec`` for a level, a dialect, a law or a clause that has none.
     """
     every = [Check(law, dialect) for law in laws().values() for dialect in law.families]
     for where, wanted, known in (
@@ -134,13 +137,14 @@ def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collec
         for name in wanted:
             if name not in known:
                 raise InvalidSpec(where, name, f"one of {', '.join(sorted(known))}")
-    return [
+    chosen = [
         check
         for check in every
         if check.law.level == level
         and (not dialects or check.dialect in dialects)
         and (not only or {check.law.id, check.law.clause} & {*only})
     ]
+    return sorted(chosen, key=lambda check: check.law.families[check.dialect].check is rejected)
 
 
 def try_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
@@ -232,6 +236,13 @@ def _result(
     return Result(check.law.id, check.law.clause, check.dialect, verdict, cases, unsupported, seconds, failure, reason)
 
 
+def try_given_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
+    """Return what ``try_case`` does, of a case that comes from outside."""
+    for key in {"request", "other"} & case.keys():
+        reference.check_request({"refreeze": PROTOCOL, "id": "", **case[key]})
+    return try_case(adapter, check, case)
+
+
 def replay(adapter: Adapter, chosen: Iterable[Check], case: Case) -> Report:
     """Return the report of one case of the one law that ``chosen`` has; raises ``InvalidSpec`` if it is none of it."""
     report = Report(adapter.name, adapter.level, "replay", 0)
@@ -242,7 +253,7 @@ def replay(adapter: Adapter, chosen: Iterable[Check], case: Case) -> Report:
         raise InvalidSpec("case", case, "of a dialect that the law has")
     began = time.perf_counter()
     try:
-        failure = try_case(adapter, check, case)
+        failure = try_given_case(adapter, check, case)
         report.results.append(_result(check, "broken" if failure else "holds", began, failure=failure))
     except NotSupported:
         report.results.append(_result(check, "unsupported", began, unsupported=1))
@@ -281,7 +292,7 @@ def _known(report: Report, adapter: Adapter, check: Check, entries: list[KnownFa
     began, still = time.perf_counter(), None
     for entry in entries:
         try:
-            failure = try_case(adapter, check, entry.case)
+            failure = try_given_case(adapter, check, entry.case)
         except NotSupported:
             failure = None
         if failure is None:

@@ -47,7 +47,8 @@ def a_config(draw: DrawFn, declared: list[str], stages: int = 3, least: int = 0,
     if len(usable) > 4 and draw(st.integers(0, 1)):
         usable = some(draw, usable, 2, 4)
     config: dict[str, Any] = {"freeze": some_specs(draw, usable, least, most), "module_patterns": ALIASES}
-    starts = sorted(some(draw, range(10), 0, stages))
+    count = draw(st.sampled_from((2, 1, 3, 0))) if stages else 0
+    starts = sorted(some(draw, range(10), min(count, stages), min(count, stages)))
     if starts or draw(st.booleans()) is True:
         config["freeze_schedule"] = [{"start_step": start, "specs": some_specs(draw, usable)} for start in starts]
     if not draw(st.integers(0, 3)):
@@ -70,7 +71,7 @@ def requests(draw: DrawFn, /, stages: int = 3, **bounds: int) -> Request:
     """Return any valid request."""
     declared = draw(st.permutations(PARAMETERS))[: draw(st.integers(1, len(PARAMETERS)))]
     config = a_config(draw, declared, stages, **bounds)
-    return segments_request("kempner", declared, config, near(draw, *starts(config) or [2]))
+    return segments_request("kempner", declared, config, near(draw, *[start + 1 for start in starts(config)] or [2]))
 
 
 @st.composite

@@ -83,7 +83,7 @@ def single(*when: str, **bounds: Any) -> st.SearchStrategy[Request]:
 @st.composite
 def both_untils(draw: DrawFn) -> Request:
     """Return a freezer with both conditions, which come in either order, or with one."""
-    request = draw(requests(least=1, most=1, when=draw(st.sampled_from((UNTIL, UNTIL, UNTIL[:1], UNTIL[1:], ())))))
+    request = draw(requests(least=1, most=1, when=draw(st.sampled_from((UNTIL, UNTIL, UNTIL, UNTIL[:1], UNTIL[1:])))))
     per, freezer = draw(st.integers(2, 4)), request["config"][0]
     request["steps_per_epoch"] = per
     freezer |= {key: draw(st.integers(0, 12 if key == "until_step" else 4)) for key in UNTIL if key in freezer}

@@ -80,7 +80,7 @@ def composer(draw: DrawFn) -> Request:
         config["freeze_start"] = draw(SHARES.filter(lambda share: Fraction(str(share)) < 1))
     if draw(st.integers(0, 3)):
         config["freeze_level"] = draw(SHARES)
-    return segments_request("composer", declared, config, draw(st.sampled_from((10, 9, 12, 20, 1, 0, 25, 7))))
+    return segments_request("composer", declared, config, draw(st.sampled_from((12, 10, 9, 20, 25, 7, 1, 0))))
 
 
 @st.composite
@@ -247,11 +247,12 @@ def drawn_from(config: dict[str, Any], names: list[str]) -> list[str]:
 def lisa(draw: DrawFn, listed: bool | None = None) -> Request:
     declared = layers(draw, least=2)
     config: dict[str, Any] = {}
-    if draw(st.booleans()):
+    if draw(st.integers(0, 2)) == 2:
         config["always_on"] = some(draw, declared, 1, len(declared) - 1)
     if listed or (listed is None and draw(st.booleans())):
         config["layers"] = some(draw, drawn_from(config, declared))
-    config["n_layers"] = draw(st.integers(1, len(drawn_from(config, declared))))
+    drawn = len(drawn_from(config, declared))
+    config["n_layers"] = draw(st.sampled_from((1, max(1, drawn - 1), drawn)))
     config["step_interval"] = draw(st.integers(1, 4))
     if draw(st.integers(0, 3)):
         config["seed"] = draw(c.SEEDS)

@@ -1,0 +1,110 @@
+"""The laws as tests: ``pytest --refreeze module:callable``, and ``@parametrize_with_laws`` for a test of one's own.
+
+Every run of pytest loads this module, so it imports the kit only when it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from refreeze.conformance.adapters import Adapter
+    from refreeze.conformance.runner import Check, Result
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("refreeze", "laws of layer-freeze schedules")
+    group.addoption("--refreeze", metavar="MODULE:CALLABLE", help="check this implementation by the laws")
+    group.addoption("--refreeze-command", metavar="COMMAND", help="the same for a program")
+    group.addoption("--refreeze-dialect", action="append", default=[], help="only this dialect, or these")
+    group.addoption("--refreeze-profile", choices=("quick", "ci", "thorough"), default="quick", help="how hard to try")
+    group.addoption("--refreeze-seed", type=int, default=0, help="the same seed draws the same cases")
+
+
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Add a test for each law and dialect."""
+    reference, command = config.getoption("--refreeze"), config.getoption("--refreeze-command")
+    if reference is None and command is None:
+        return
+    from refreeze import ScheduleError
+    from refreeze.conformance.adapters import Fault, load
+    from refreeze.conformance.runner import checks
+
+    try:
+        chosen = checks(dialects=config.getoption("--refreeze-dialect"))
+        adapter = load(reference, command)
+    except (ScheduleError, Fault) as error:
+        raise pytest.UsageError(str(error)) from None
+    config.add_cleanup(adapter.close)
+    profile, seed = config.getoption("--refreeze-profile"), config.getoption("--refreeze-seed")
+    for check in chosen:
+        items.append(LawItem.from_parent(session, name=check.id, law=BoundCheck(adapter, check, profile, seed)))
+
+
+class BoundCheck:
+    """A law in one dialect for one implementation: calling it checks it."""
+
+    def __init__(self, adapter: Adapter, check: Check, profile: str, seed: int) -> None:
+        self._adapter, self._check, self._profile, self._seed = adapter, check, profile, seed
+
+    def __call__(self) -> Result:
+        """Return what came of it; fails, or skips if it is not supported, as pytest does. Raises ``Fault``."""
+        from refreeze.conformance.clauses import clauses
+        from refreeze.conformance.runner import PROFILES, run_check
+
+        result = run_check(self._adapter, self._check, PROFILES[self._profile], self._seed)
+        if result.verdict == "unsupported":
+            pytest.skip(f"{self._adapter.name} does not support it")
+        if (failure := result.failure) is not None:
+            lines = (
+                f"{result.clause}: {clauses()[result.clause].text}",
+                f"{failure.what} is {failure.got}, but should be {failure.should_be}",
+                *(["asked again, the adapter answered otherwise"] if failure.flaky else []),
+                failure.replay,
+            )
+            pytest.fail("\n".join(lines), pytrace=False)
+        return result
+
+
+class LawItem(pytest.Item):
+    """The test of one law in one dialect."""
+
+    def __init__(self, *, law: BoundCheck, **rest: Any) -> None:
+        super().__init__(**rest)
+        self._law = law
+
+    def runtest(self) -> None:
+        """Check the law."""
+        from refreeze.conformance.adapters import Fault
+
+        try:
+            self._law()
+        except Fault as fault:
+            pytest.fail(f"the adapter is at fault: {fault}\nasked: {fault.request}", pytrace=False)
+
+    def reportinfo(self) -> tuple[str, None, str]:
+        """Return where the test is from, for reports."""
+        return "refreeze", None, self.name
+
+
+def parametrize_with_laws(
+    adapter: str | Callable[[dict[str, Any]], Any],
+    *,
+    dialects: Iterable[str] = (),
+    profile: str = "quick",
+    seed: int = 0,
+) -> pytest.MarkDecorator:
+    """Return the decorator of a test that is run for each law, with an argument ``law`` for it to call.
+
+    ``adapter`` is a callable from request to answer, or ``module:callable``.
+    """
+    from refreeze.conformance.adapters import load
+    from refreeze.conformance.runner import checks
+
+    loaded, chosen = load(adapter), checks(dialects=tuple(dialects))
+    cases = [pytest.param(BoundCheck(loaded, check, profile, seed), id=check.id) for check in chosen]
+    return pytest.mark.parametrize("law", cases)

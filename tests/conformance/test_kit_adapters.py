@@ -1,0 +1,206 @@
+"""An adapter that is at fault gets a verdict of its own: never a hang, never a traceback, never "broken"."""
+
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from faulty import whole
+from refreeze import InvalidSpec
+from refreeze.conformance.adapters import Fault, load
+from refreeze.conformance.protocol import Applied, Canonical, Rejected, Schedule, Unsupported, segments_request
+from refreeze.conformance.runner import checks, run
+
+FAULTY = Path(__file__).with_name("faulty.py")
+CHECKS = checks(dialects=["vl3d"], only=["SCH-1", "RR-2"])
+REQUEST = segments_request("vl3d", ["a"], [], 3)
+
+
+def command(name: str) -> str:
+    return f"{sys.executable} {FAULTY} {name}"
+
+
+def verdict(respond=None, name=None, timeout=5.0):
+    adapter = load(respond, None if name is None else command(name), timeout=timeout)
+    try:
+        return run(adapter, CHECKS)
+    finally:
+        adapter.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "detail"),
+    [
+        ("hangs", "timeout", "no answer in 0.5 s"),
+        ("hangs-without-newline", "timeout", "no answer in 0.5 s"),
+        ("crashes", "crashed", "ZeroDivisionError: on purpose"),
+        ("crashes-later", "crashed", "it ended with exit status 7, after: last words"),
+        ("ends", "crashed", "it ended with exit status 0"),
+        ("rubbish", "rubbish", "not a line of JSON: 'loading model ... done'"),
+        ("not-an-object", "rubbish", "not an object: []"),
+        ("not-a-number", "rubbish", "NaN"),
+        ("wrong-id", "wrong-id", "asked c1, got 'mine': the id of no request"),
+        ("no-id", "wrong-id", "got 'no id'"),
+        ("twice", "out-of-order", "asked c2, got 'c1': the id of an earlier request"),
+        ("one-late", "out-of-order", "asked c2, got 'c1'"),
+        ("unknown-error", "malformed", "bad-window"),
+        ("no-answer-in-it", "malformed", "missing required field `segments`"),
+        ("wrong-type", "malformed", "Expected `int`, got `str` - at `$.segments[0].start`"),
+        ("unsupported-when-hard", "lied-unsupported", "it supports one request with"),
+    ],
+)
+def test_a_program_at_fault(name, kind, detail):
+    began = time.perf_counter()
+    found = verdict(name=name, timeout=0.5 if "hang" in name else 5.0)
+    assert found.fault is not None
+    assert (found.fault.kind, found.exit_code) == (kind, 2)
+    assert detail in str(found.fault)
+    assert found.fault.request["refreeze"] == 1
+    assert time.perf_counter() - began < 30
+    assert not [result for result in found.results if result.verdict == "broken"]
+
+
+def test_a_program_that_cannot_be_started():
+    with pytest.raises(Fault, match=r"not-started: 'no-such-program --x': .*No such file"):
+        load(command="no-such-program --x")
+    for nothing in ("", "'"):
+        with pytest.raises(Fault, match="not-started"):
+            load(command=nothing)
+
+
+def test_a_program_is_not_left_running():
+    adapter = load(command=command("hangs"), timeout=0.2)
+    process = adapter._transport._process
+    with pytest.raises(Fault, match="timeout"):
+        adapter.ask(REQUEST)
+    adapter.close()
+    assert process.poll() is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+def test_a_program_that_supports_nothing_has_nothing_checked():
+    found = verdict(name="supports-nothing")
+    assert found.fault is None
+    assert {result.verdict for result in found.results} == {"unsupported"}
+    assert found.exit_code == 2
+
+
+def test_a_right_program_has_an_answer():
+    adapter = load(command=command("right"))
+    assert str(adapter.ask(REQUEST)) == "[0, 3) -"
+    adapter.close()
+
+
+def hangs(request):
+    time.sleep(60)
+
+
+def ends_the_process(request):
+    sys.exit(3)
+
+
+def answering(**answer):
+    return lambda request: {"id": request["id"], **answer}
+
+
+@pytest.mark.parametrize(
+    ("respond", "kind", "detail"),
+    [
+        (hangs, "timeout", "no answer in 0.3 s"),
+        (lambda request: 1 // 0, "crashed", "ZeroDivisionError: integer division or modulo by zero (" + __file__),
+        (ends_the_process, "crashed", "SystemExit: 3"),
+        (lambda request: None, "rubbish", "not an object: null"),
+        (answering(segments=[{1: {object()}}]), "malformed", "the answer is not JSON"),
+        (answering(segments=None), "malformed", "Expected `array`, got `null`"),
+        (answering(unsupported=False), "malformed", "Invalid enum value"),
+        (lambda request: {"id": 1, "segments": []}, "wrong-id", "got 1"),
+    ],
+)
+def test_a_callable_at_fault(respond, kind, detail):
+    found = verdict(respond, timeout=0.3)
+    assert (found.fault.kind, found.exit_code) == (kind, 2)
+    assert detail in found.fault.detail
+
+
+def test_what_can_be_loaded():
+    for reference, what in [
+        ("no_such_module:f", "the name of something that exists"),
+        ("math:tau", "a callable from request to answer"),
+        ("math", "of the form module:name"),
+    ]:
+        with pytest.raises(InvalidSpec, match=what):
+            load(reference)
+    with pytest.raises(InvalidSpec, match="either module:callable or a command"):
+        load()
+    with pytest.raises(InvalidSpec, match="either module:callable or a command"):
+        load("math:sin", "cat")
+    assert load("math:sin").name == "math:sin"
+    assert load(math.sin).name == "math:sin"
+
+
+def test_a_module_that_fails_to_import_is_at_fault(tmp_path, monkeypatch):
+    (tmp_path / "breaks_on_import.py").write_text("raise RuntimeError('on import')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Fault, match="not-started: breaks_on_import:f: RuntimeError: on import"):
+        load("breaks_on_import:f")
+
+
+def test_the_request_that_an_adapter_gets_is_its_own():
+    """It may change it; and it has the version and an id, never the same again."""
+    seen = []
+
+    def respond(request):
+        seen.append((request["refreeze"], request["id"]))
+        answer = {"id": request["id"], "segments": whole(request)}
+        request.clear()
+        return answer
+
+    adapter, request = load(respond), dict(REQUEST)
+    for _ in range(2):
+        adapter.ask(request)
+    assert request == REQUEST
+    assert seen == [(1, "c1"), (1, "c2")]
+
+
+def test_unsupported_may_depend_on_features_and_on_nothing_else():
+    def supports(true):
+        return lambda request: {"id": request["id"], **({"segments": []} if true(request) else {"unsupported": True})}
+
+    def spec(**strategy):
+        return {"layers": ["a"], "training_interval": [0, 9], **({"strategy": strategy} if strategy else {})}
+
+    round_robin = spec(type="round_robin", window_size=1, iterative_span=1)
+    requests = [
+        segments_request("vl3d", ["a"], config, 0, start=start)
+        for config in ([], [spec()], [round_robin], [spec(), spec()])
+        for start in (0, 1)
+    ]
+    honest = load(supports(lambda request: "round_robin" not in str(request["config"])))
+    answers = [honest.ask(request) for request in requests]
+    assert [isinstance(answer, Unsupported) for answer in answers] == [False] * 4 + [True] * 2 + [False] * 2
+    assert len(honest.unsupported) == 2
+    for lie in (lambda request: request["total"] == 0, lambda request: request["id"] == "c1"):
+        adapter = load(supports(lie))
+        adapter.ask(segments_request("vl3d", ["a"], [round_robin], 0))
+        with pytest.raises(
+            Fault, match=r"lied-unsupported: it supports one request with 'round_robin', .*, not another"
+        ):
+            adapter.ask(segments_request("vl3d", ["a"], [round_robin], 1))
+
+
+def test_answers_show_what_they_are():
+    adapter = load(
+        lambda request: {
+            "id": request["id"],
+            "segments": [{"start": 0, "stop": 3, "frozen": ["b", "a"], "learning_rate": 0.5, "bn_frozen": ["c"]}],
+        }
+    )
+    assert str(adapter.ask(REQUEST)) == "[0, 3) a b bn: c rate: 0.5"
+    assert str(Schedule(())) == "no segments"
+    assert str(Rejected("conflict", "two rates")) == "error conflict (two rates)"
+    assert str(Applied(frozenset(), 3)) == "frozen -, 3 flipped"
+    assert str(Canonical([1, None])) == "[1,null]"
+    assert str(Unsupported()) == "unsupported"

@@ -1,0 +1,103 @@
+"""Right implementations pass, wrong ones are caught by the laws that must catch them; every clause has its law."""
+
+import collections
+import functools
+
+import brute_force
+import encodings_of_answers as encodings
+import pytest
+import refreeze.conformance.reference
+from refreeze.conformance import vectors as kit_vectors
+from refreeze.conformance.adapters import load
+from refreeze.conformance.clauses import clauses
+from refreeze.conformance.laws import laws
+from refreeze.conformance.runner import PROFILES, Profile, checks, run, run_check
+from wrong_ones import SOURCE, WRONG, module
+
+RIGHT = {
+    "reference": refreeze.conformance.reference.respond,
+    "every tick by itself": brute_force.respond,
+    "by operations": encodings.by_operations,
+    "split in halves": encodings.split_in_halves,
+}
+FEW = Profile(10, 0)
+NO_SHRINKING = Profile(40, 0)
+
+
+@functools.cache
+def adapter_of(respond):
+    return load(respond)
+
+
+def broken(respond, chosen, profile, seed=0):
+    return [check.id for check in chosen if run_check(adapter_of(respond), check, profile, seed).verdict != "holds"]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_implementation_passes(name):
+    assert broken(RIGHT[name], checks(), FEW) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_implementation_passes_in_every_profile(name, profile):
+    found = run(adapter_of(RIGHT[name]), checks(), profile, seed=1)
+    assert found.exit_code == 0, found.as_json()
+    assert {result.verdict for result in found.results} == {"holds"}
+
+
+def caught_by(wrong):
+    """Return the checks that must catch a wrong implementation."""
+    found = [c for c in checks(dialects=[wrong.dialect]) if any(c.law.id.startswith(law) for law in wrong.laws.split())]
+    for law in wrong.laws.split():
+        assert any(check.law.id.startswith(law) for check in found), f"{wrong.dialect} has no law {law}"
+    return found
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.id)
+def test_a_wrong_implementation_breaks_the_laws_that_it_should(wrong):
+    must = caught_by(wrong)
+    assert broken(module(wrong.old, wrong.new).respond, must, NO_SHRINKING) == [check.id for check in must]
+
+
+def test_every_law_catches_a_wrong_implementation():
+    assert {check.law.id for wrong in WRONG for check in caught_by(wrong)} == set(laws())
+    assert len({(wrong.old, wrong.new, wrong.dialect) for wrong in WRONG}) == len(WRONG) >= 40
+    assert {wrong.dialect for wrong in WRONG} == {dialect for law in laws().values() for dialect in law.families}
+    for wrong in WRONG:
+        assert SOURCE.count(wrong.old) == 1, wrong.old
+
+
+def test_clauses_have_laws_or_vectors_or_a_reason():
+    by_laws = {law.clause for law in laws().values()}
+    by_vectors = {name.partition("/")[0] for name in kit_vectors.vectors()}
+    untestable = {clause.id for clause in clauses().values() if clause.untestable is not None}
+    assert set(clauses()) == by_laws | by_vectors | untestable
+    assert not untestable & (by_laws | by_vectors)
+    for law in laws().values():
+        assert law.id.startswith(f"{law.clause}-")
+        assert law.level == clauses()[law.clause].level == "schedule"
+    assert {clause.level for clause in clauses().values()} == {"schedule", "execution"}
+
+
+@pytest.mark.slow
+def test_with_25_seeds_no_wrong_one_slips_through_twice_and_no_right_one_is_blamed(capsys):
+    """Whole quick runs of the dialect, each ended by the first law that breaks; also how often the named laws catch."""
+    quick = Profile(PROFILES["quick"].examples, 0)
+    slipped, missed, runs = collections.Counter(), collections.Counter(), 25
+    for wrong in WRONG:
+        respond, chosen = module(wrong.old, wrong.new).respond, checks(dialects=[wrong.dialect])
+        must = {check.id for check in caught_by(wrong)}
+        for seed in range(runs):
+            first = sorted(chosen, key=lambda check: check.id not in must)
+            results = (run_check(adapter_of(respond), check, quick, seed) for check in first)
+            if not any(result.verdict == "broken" for result in results):
+                slipped[wrong.id] += 1
+            missed.update(f"{c.id} {wrong.id}" for c in caught_by(wrong) if not broken(respond, [c], quick, seed))
+    blamed = {name: [f for seed in range(runs) for f in broken(RIGHT[name], checks(), quick, seed)] for name in RIGHT}
+    with capsys.disabled():
+        print(f"\n{runs} quick runs of each of {len(WRONG)} wrong implementations: slipped through {dict(slipped)}")
+        print(f"laws that missed one that they should catch: {dict(missed.most_common())}; blamed: {blamed}")
+    assert all(times <= 1 for times in slipped.values())
+    assert not any(blamed.values())

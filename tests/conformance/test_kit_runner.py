@@ -1,0 +1,329 @@
+"""The runner and the command line: shrinking, seeds, replay, known failures, reports, exit codes."""
+
+import contextlib
+import io
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import brute_force
+import pytest
+import typer
+from faulty import whole
+from refreeze import InvalidSpec
+from refreeze.conformance import known, runner
+from refreeze.conformance.adapters import load
+from refreeze.conformance.cli import register
+from refreeze.conformance.laws import laws
+from refreeze.conformance.protocol import segments_request
+from refreeze.conformance.runner import PROFILES, Profile, checks, replay, run, run_check
+from refreeze.errors import ScheduleError
+from typer.testing import CliRunner
+from wrong_ones import module
+
+HERE = Path(__file__).parent
+OFF_BY_ONE = ("(k * window + j) % len(layers)", "(k * window + j + 1) % len(layers)")
+RR_1 = "RR-1-agrees_with_the_reference"
+
+
+def check_of(law, dialect="vl3d"):
+    (found,) = checks(dialects=[dialect], only=[law])
+    return found
+
+
+def off_by_one():
+    return load(module(*OFF_BY_ONE).respond)
+
+
+def refreeze(*arguments):
+    """Return exit code and output of a command line; fails if there is a traceback."""
+    app = typer.Typer()
+    register(app)
+    app.command("other")(lambda: None)
+    found = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(found.exception, ScheduleError):  # the command line that mounts this makes one line of it
+        return 2, str(found.exception)
+    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+    return found.exit_code, " ".join(found.output.split())
+
+
+@pytest.fixture
+def wrong_module(tmp_path, monkeypatch):
+    """The name of a wrong implementation that can be imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+    source = (HERE / "brute_force.py").read_text()
+    (tmp_path / "off_by_one.py").write_text(source.replace(*OFF_BY_ONE))
+    yield "off_by_one:respond"
+    sys.modules.pop("off_by_one", None)
+
+
+# The runner ----------------------------------------------------------------------------------------------------------
+def test_a_failing_case_is_shrunk_to_the_simplest():
+    failure = run_check(off_by_one(), check_of(RR_1), PROFILES["quick"]).failure
+    (spec,) = failure.case["request"]["config"]
+    assert len(spec["layers"]) == 2
+    assert spec["strategy"] == {"type": "round_robin", "window_size": 1, "iterative_span": 1}
+    assert spec["training_interval"] == [0, 1]
+    assert (failure.got, failure.should_be) == ("[0, 1) conv2", "[0, 1) stem")
+    assert not failure.flaky
+
+
+def test_shrinking_ends_after_so_many_calls():
+    calls = []
+
+    def respond(request):
+        calls.append(request)
+        return module(*OFF_BY_ONE).respond(request)
+
+    result = run_check(load(respond), check_of(RR_1), Profile(200, 10))
+    found = next(n for n, case in enumerate(calls) if case["config"] == result.failure.case["request"]["config"])
+    assert result.verdict == "broken"
+    assert found <= result.cases <= found + 20
+
+
+def test_a_seed_decides_which_cases_are_drawn():
+    def asked(seed):
+        found = []
+
+        def respond(request):
+            found.append(request)
+            return brute_force.respond(request)
+
+        run(load(respond), checks(dialects=["fastai"], only=["FAI-1", "RES-1"]), seed=seed)
+        return found
+
+    assert asked(1) == asked(1)
+    assert asked(1) != asked(2)
+
+
+def test_a_profile_tries_harder_than_the_one_before():
+    quick, ci, thorough = PROFILES.values()
+    assert quick.examples < ci.examples < thorough.examples
+    result = run_check(load(brute_force.respond), check_of("RR-2-nothing_is_frozen_outside"), quick)
+    assert result.verdict == "holds"
+    assert result.cases == quick.examples
+    weighted = run_check(load(brute_force.respond), check_of(RR_1), quick)
+    assert weighted.cases == 2 * quick.examples
+
+
+def test_what_answers_otherwise_each_time_is_broken_and_said_to_be_flaky():
+    calls = []
+
+    def respond(request):
+        calls.append(request)
+        return (brute_force if len(calls) % 3 else module(*OFF_BY_ONE)).respond(request)
+
+    flaky = [run_check(load(respond), check_of(RR_1), PROFILES["quick"], seed).failure for seed in range(3)]
+    assert all(flaky)
+    assert any(failure.flaky for failure in flaky)
+
+
+def test_checks_are_chosen_by_dialect_law_and_clause():
+    assert {check.dialect for check in checks(dialects=["lisa", "fastai"])} == {"lisa", "fastai"}
+    assert {check.law.clause for check in checks(only=["RR-1", RR_1])} == {"RR-1"}
+    assert len(checks()) == sum(len(law.families) for law in laws().values())
+    for arguments, message in [
+        ({"level": "execution"}, "--level = 'execution' must be one of schedule"),
+        ({"dialects": ["vl4d"]}, "--dialect = 'vl4d' must be one of chain_thaw, "),
+        ({"only": ["RR-9"]}, "--law = 'RR-9' must be one of CFG-1, CFG-1-invalid_spec, "),
+    ]:
+        with pytest.raises(InvalidSpec) as error:
+            checks(**arguments)
+        assert str(error.value).startswith(message)
+
+
+def test_replay_needs_a_case_of_the_law():
+    adapter = load(brute_force.respond)
+    for case in ({}, {"request": []}, {"request": {"dialect": "lisa"}}):
+        with pytest.raises(InvalidSpec, match="of a dialect that the law has"):
+            replay(adapter, [check_of(RR_1)], case)
+    with pytest.raises(InvalidSpec, match=r"must be a request of protocol 1 .*missing required field"):
+        replay(adapter, [check_of("RR-3")], {"request": {"dialect": "vl3d", "op": "segments"}})
+    with pytest.raises(InvalidSpec, match=r"must be a case of RR-3-every_layer_gets_its_share .*'layers'"):
+        replay(adapter, [check_of("RR-3")], {"request": segments_request("vl3d", ["a"], [], 1)})
+
+
+# The command line ----------------------------------------------------------------------------------------------------
+def test_verify_exits_0_if_all_holds(wrong_module):
+    code, output = refreeze("verify", wrong_module, "--dialect", "lighter", "--law", "LGT-1")
+    assert code == 0, output
+    assert "LGT-1 What a freezer matches holds lighter" in output
+    assert "4 holds, 0 broken, 0 known, 0 unsupported" in output
+
+
+def test_verify_exits_1_and_says_all_about_a_failure(wrong_module):
+    code, output = refreeze("verify", wrong_module, "--dialect", "vl3d", "--law", RR_1)
+    assert code == 1
+    for part in (
+        "RR-1 The window moves by its own size broken vl3d",
+        "In span k, the ticks",
+        "got [0, 1) conv2",
+        "should be [0, 1) stem",
+        f"refreeze verify {wrong_module} --law {RR_1} --replay '",
+    ):
+        assert part in output, part
+
+
+def test_the_printed_command_replays_the_failure(wrong_module):
+    found = run(load(wrong_module), [check_of(RR_1)])
+    command = shlex.split(found.results[0].failure.replay)
+    assert command[0] == "refreeze"
+    code, output = refreeze(*command[1:])
+    assert code == 1
+    assert "got [0, 1) conv2" in output
+    command[2] = "brute_force:respond"
+    assert refreeze(*command[1:])[0] == 0
+
+
+def test_a_case_can_be_replayed_from_a_file(wrong_module, tmp_path):
+    case = run(load(wrong_module), [check_of(RR_1)]).results[0].failure.case
+    (tmp_path / "case.json").write_text(json.dumps(case))
+    assert refreeze("verify", wrong_module, "--law", RR_1, "--replay", tmp_path / "case.json")[0] == 1
+
+
+def test_a_program_is_replayed_as_it_was_called():
+    command = f"{sys.executable} '{HERE / 'faulty.py'}' right"
+    adapter = load(command=command)
+    failure = run_check(adapter, check_of(RR_1), PROFILES["quick"]).failure
+    adapter.close()
+    assert failure.replay.startswith(f"refreeze verify --command {shlex.quote(command)} --law")
+    assert refreeze(*shlex.split(failure.replay)[1:])[0] == 1
+
+
+def test_verify_exits_2_if_the_adapter_is_at_fault():
+    for arguments, message in [
+        (
+            ["--command", f"{sys.executable} {HERE / 'faulty.py'} rubbish"],
+            "the adapter is at fault: rubbish: not a line",
+        ),
+        (["--command", f"{sys.executable} {HERE / 'faulty.py'} supports-nothing"], "nothing was checked"),
+        (["--command", "no-such-program"], "the adapter is at fault: not-started"),
+        (["faulty:whole"], "the adapter is at fault: rubbish: not an object"),
+        (
+            ["faulty:whole", "--law", RR_1, "--replay", '{"request": {"dialect": "vl3d"}}'],
+            "must be a request of protocol 1",
+        ),
+        (["no_such_module:f"], "must be the name of something that exists"),
+        ([], "must be either module:callable or a command"),
+        (["faulty:whole", "--level", "execution"], "--level = 'execution' must be one of schedule"),
+        (["faulty:whole", "--replay", "{}"], "--law = None must be the one law that the case of --replay is about"),
+        (["faulty:whole", "--law", RR_1, "--replay", "{,"], "must be a case in JSON"),
+        (["faulty:whole", "--law", RR_1, "--replay", "no-such-file"], "must be a case, or a file of one"),
+        (["faulty:whole", "--profile", "hard"], "Invalid value for '--profile'"),
+    ]:
+        code, output = refreeze("verify", "--dialect", "vl3d", *arguments)
+        assert code == 2, arguments
+        assert message in output, (arguments, output)
+
+
+def test_the_report_is_json(wrong_module, tmp_path):
+    arguments = ["verify", wrong_module, "--law", "RR-1", "--seed", 5, "--report", tmp_path / "report.json"]
+    assert refreeze(*arguments)[0] == 1
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {key: report[key] for key in ("adapter", "level", "profile", "seed", "exit_code", "fault", "stale")} == {
+        "adapter": wrong_module, "level": "schedule", "profile": "quick", "seed": 5, "exit_code": 1, "fault": None,
+        "stale": [],
+    }  # fmt: skip
+    verdicts = {(result["law"], result["dialect"], result["verdict"]) for result in report["results"]}
+    assert verdicts == {(RR_1, "vl3d", "broken"), ("RR-1-the_window_is_full", "vl3d", "holds")}
+    failure = next(result["failure"] for result in report["results"] if result["failure"])
+    assert failure.keys() == {"case", "what", "got", "should_be", "replay", "flaky"}
+    arguments[1:2] = ["--command", f"{sys.executable} {HERE / 'faulty.py'} rubbish"]
+    assert refreeze(*arguments)[0] == 2
+    assert json.loads((tmp_path / "report.json").read_text())["fault"]["kind"] == "rubbish"
+
+
+# Known failures ------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def failing_case(wrong_module):
+    return run(load(wrong_module), [check_of(RR_1)]).results[0].failure.case
+
+
+def entry(case, **changes):
+    return {"law": RR_1, "dialect": "vl3d", "reason": "counts from 1", "case": case} | changes
+
+
+def verify_knowing(tmp_path, adapter, *entries, law="RR-1"):
+    path = tmp_path / "known.json"
+    path.write_text(json.dumps({"failures": entries}))
+    return refreeze("verify", adapter, "--law", law, "--known-failures", path)
+
+
+def test_a_known_failure_that_still_fails_is_no_failure(tmp_path, wrong_module, failing_case):
+    code, output = verify_knowing(tmp_path, wrong_module, entry(failing_case))
+    assert code == 0
+    assert "1 holds, 0 broken, 1 known" in output
+    assert "counts from 1" in output
+    assert "got [0, 1) conv2" in output
+
+
+def test_known_failures_can_be_toml(tmp_path, wrong_module, failing_case):
+    path = tmp_path / "known.toml"
+    entry = f"[[failures]]\nlaw = '{RR_1}'\ndialect = 'vl3d'\nreason = 'counts from 1'\n"
+    path.write_text(f"{entry}case = '''{json.dumps(failing_case)}'''\n")
+    assert refreeze("verify", wrong_module, "--law", RR_1, "--known-failures", path)[0] == 0
+
+
+def test_a_known_failure_that_passes_fails_the_run(tmp_path, failing_case):
+    code, output = verify_knowing(tmp_path, "brute_force:respond", entry(failing_case))
+    assert code == 1
+    assert f"stale known failure {RR_1}[vl3d]: it does not fail any more; remove it" in output
+    assert "2 holds" in output
+
+
+def test_a_known_failure_that_matches_nothing_fails_the_run(tmp_path, wrong_module, failing_case):
+    for changes in ({"law": "RR-1-is_right"}, {"dialect": "lisa"}):
+        code, output = verify_knowing(tmp_path, wrong_module, entry(failing_case), entry(failing_case, **changes))
+        assert code == 1
+        assert "there is no such law" in output
+
+
+def test_a_known_failure_of_another_law_is_left_alone(tmp_path, failing_case):
+    assert verify_knowing(tmp_path, "brute_force:respond", entry(failing_case), law="RR-2")[0] == 0
+
+
+def test_a_known_failure_that_is_not_supported_is_stale(tmp_path, failing_case):
+    adapter = load(lambda request: {"id": request["id"], "unsupported": True})
+    known_failure = known.KnownFailure(**entry(failing_case))
+    found = run(adapter, [check_of(RR_1)], known=[known_failure])
+    assert [(e, why) for e, why in found.stale] == [(known_failure, "it does not fail any more")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("known.json", "{", "must be a file of known failures ("),
+        ("known.json", '{"failures": [{"law": "RR-1"}]}', "missing required field `dialect`"),
+        ("known.json", '{"failures": [], "x": 1}', "unknown field `x`"),
+        ("known.json", json.dumps({"failures": [entry({}, reason="")]}), "Expected `str` of length >= 1"),
+        ("known.json", json.dumps({"failures": [entry("{")]}), "must be a file of known failures ("),
+        ("known.toml", "[", "must be a file of known failures ("),
+        ("missing.json", None, "must be a file that can be read (No such file or directory)"),
+    ],
+)
+def test_a_malformed_file_of_known_failures(tmp_path, name, text, message):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    code, output = refreeze("verify", "faulty:whole", "--known-failures", tmp_path / name)
+    assert code == 2
+    assert message in output
+
+
+def test_a_known_failure_with_a_case_of_another_law_is_an_error(tmp_path):
+    code, output = verify_knowing(tmp_path, "brute_force:respond", entry({"request": {"dialect": "vl3d"}}))
+    assert code == 2
+    assert "must be a request of protocol 1" in output
+
+
+def test_a_run_without_a_terminal_prints_no_progress(capfd):
+    with contextlib.redirect_stderr(io.StringIO()) as stderr:
+        refreeze("verify", "brute_force:respond", "--law", "RR-2")
+    assert stderr.getvalue() == ""
+
+
+def test_nothing_frozen_is_not_right_in_general():
+    """The program of the tests of faults is at fault in nothing but what it says: laws catch it."""
+    found = run(load(lambda request: {"id": request["id"], "segments": whole(request)}), checks(only=["SCH-3"]))
+    assert {result.verdict for result in found.results} == {"broken"}
+    assert isinstance(found, runner.Report)

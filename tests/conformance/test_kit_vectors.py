@@ -1,0 +1,255 @@
+"""Vectors: their form, what they cover, who passes them, and the reference's answers to what is malformed."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import get_args
+
+import brute_force
+import generate_draws
+import jsonschema
+import msgspec
+import pytest
+import refreeze.conformance.reference
+from refreeze import InvalidSpec
+from refreeze.conformance import vectors
+from refreeze.conformance.adapters import load
+from refreeze.conformance.protocol import ErrorId, segments_request
+from test_kit_runner import refreeze as command_line
+from wrong_ones import WRONG, module
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "adapters"
+NODE = shutil.which("node")
+
+
+def test_there_are_enough_vectors_and_most_are_worked_out_by_hand():
+    generated = sum(len(f.vectors) for f in vectors.files().values() if f.generated is not msgspec.UNSET)
+    assert len(vectors.vectors()) - generated >= 150
+    assert len(vectors.files()) == len(list(vectors.FOLDER.rglob("*.json"))) - 1  # the schema
+    assert vectors.lint(vectors.files()) == []
+
+
+def test_every_error_has_a_vector():
+    """Except for schedule-mismatch: the protocol has no checkpoints, so no request has that answer (RES-3)."""
+    assert {v.error for v in vectors.vectors().values()} - {msgspec.UNSET} == {*get_args(ErrorId)} - {
+        "schedule-mismatch"
+    }
+
+
+def test_every_dialect_has_vectors():
+    found = [vector.request["dialect"] for vector in vectors.vectors().values()]
+    assert set(found) == set(brute_force.DIALECTS)
+    assert min(found.count(dialect) for dialect in brute_force.DIALECTS) >= 5
+
+
+def test_the_schema_is_up_to_date_and_files_have_the_form():
+    schema = json.loads((vectors.FOLDER / "schema.json").read_text())
+    assert schema == vectors.schema()
+    for path in vectors.files():
+        jsonschema.validate(json.loads(path.read_text()), schema)
+
+
+def test_files_are_written_as_they_are_printed():
+    for path, file in vectors.files().items():
+        assert path.read_text() == vectors.dumps(file), f"{path.name} is not in the form of vectors.dumps"
+
+
+def test_generating_again_changes_nothing():
+    assert generate_draws.PATH.read_text() == generate_draws.generate()
+    generated = {path for path, file in vectors.files().items() if file.generated is not msgspec.UNSET}
+    assert generated == {generate_draws.PATH}
+
+
+@pytest.mark.parametrize("respond", [refreeze.conformance.reference.respond, brute_force.respond])
+def test_right_implementations_pass(respond):
+    outcomes = vectors.check(load(respond), vectors.vectors())
+    assert {outcome.verdict for outcome in outcomes} == {"passed"}
+
+
+def test_vectors_alone_catch_nearly_all_wrong_implementations():
+    """All but those whose canonical form is wrong: that may be any JSON, so vectors cannot say what it is."""
+    missed = []
+    for wrong in WRONG:
+        adapter, one_by_one = load(module(wrong.old, wrong.new).respond), of_dialect(wrong.dialect).items()
+        outcomes = (vectors.check(adapter, {name: vector})[0] for name, vector in one_by_one)
+        missed += [] if any(outcome.verdict == "failed" for outcome in outcomes) else [wrong]
+    assert {wrong.old for wrong in missed} <= {"form.append([step, runs])"}, missed
+
+
+def of_dialect(dialect):
+    return {name: vector for name, vector in vectors.vectors().items() if vector.request["dialect"] == dialect}
+
+
+@pytest.mark.skipif(NODE is None, reason="needs Node.js")
+def test_the_javascript_adapter_passes_every_vector_of_its_dialect():
+    source = EXAMPLES / "javascript" / "adapter.mjs"
+    assert len(source.read_text().splitlines()) < 150
+    adapter = load(command=f"{NODE} {source}")
+    outcomes = vectors.check(adapter, vectors.vectors())
+    adapter.close()
+    failed = [outcome.name for outcome in outcomes if outcome.verdict == "failed"]
+    passed = {outcome.name for outcome in outcomes if outcome.verdict == "passed"}
+    assert failed == []
+    assert passed == of_dialect("vl3d").keys()
+
+
+@pytest.mark.skipif(NODE is None, reason="needs Node.js")
+def test_the_javascript_adapter_obeys_the_laws():
+    done = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
+    code, output = command_line(
+        "verify", "--command", f"node {EXAMPLES / 'javascript' / 'adapter.mjs'}", "--dialect", "vl3d"
+    )
+    assert code == 0, (done.stdout, output)
+
+
+# Lint ----------------------------------------------------------------------------------------------------------------
+def file_of(clause="RR-1", **changes):
+    vector = {
+        "id": "one-layer",
+        "description": "One layer is frozen for ever.",
+        "request": segments_request("vl3d", ["a"], [], 2),
+        "expected": {"segments": [{"start": 0, "stop": 2, "frozen": []}]},
+    } | changes
+    return {"clause": clause, "vectors": [{key: value for key, value in vector.items() if value is not None}]}
+
+
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        (file_of(clause="RR-9"), "windows.json: the clause RR-9 is none"),
+        (file_of(clause="RR-2"), "windows.json: the clause RR-2 is none, or not that of the folder"),
+        (file_of(error="conflict"), "needs either expected or error"),
+        (file_of(expected=None), "needs either expected or error"),
+        (file_of(description="It should be frozen."), "the description states a fact"),
+        (file_of(description="No full stop"), "in a sentence that ends with a full stop"),
+        (file_of(expected={"segments": [{"start": 0, "stop": 1, "frozen": []}]}), "not contiguous from start to total"),
+        (file_of(expected={"segments": [{"start": 1, "stop": 2, "frozen": []}]}), "not contiguous from start to total"),
+        (file_of(expected={"frozen": []}), "the expectation is no answer"),
+        (file_of(request={"op": "segments"}), "has exactly the keys that the kit sends"),
+        ({"clause": "RR-1", "vectors": file_of()["vectors"] * 2}, "RR-1/one-layer: the name is given twice"),
+    ],
+)
+def test_lint_finds(file, problem):
+    path = vectors.FOLDER / "RR-1" / "windows.json"
+    found = vectors.lint({path: msgspec.convert(file, vectors.File)})
+    assert problem in "\n".join(found)
+
+
+def test_lint_finds_nothing_in_what_is_right():
+    assert vectors.lint({vectors.FOLDER / "RR-1" / "x.json": msgspec.convert(file_of(), vectors.File)}) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"id": "Not_a_slug"}, "Expected `str` matching regex"),
+        ({"description": "short"}, "Expected `str` of length >= 10"),
+        ({"error": "bad-window", "expected": None}, "Invalid enum value"),
+        ({"note": "x"}, "unknown field `note`"),
+    ],
+)
+def test_a_file_without_the_form_is_an_error(tmp_path, monkeypatch, changes, problem):
+    (tmp_path / "RR-1").mkdir()
+    (tmp_path / "RR-1" / "windows.json").write_text(json.dumps(file_of(**changes)))
+    monkeypatch.setattr(vectors, "FOLDER", tmp_path)
+    with pytest.raises(InvalidSpec, match=r"vectors/RR-1/windows\.json") as error:
+        vectors.files.__wrapped__()
+    assert problem in str(error.value)
+
+
+# The commands --------------------------------------------------------------------------------------------------------
+def test_vectors_list_and_show():
+    code, output = command_line("vectors", "list", "--clause", "RR-3")
+    assert code == 0
+    assert "RR-3/coprime 5 layers, window 2: in 5 spans each is frozen twice." in output
+    assert "RR-1/" not in output
+    code, output = command_line("vectors", "show", "RR-3/coprime")
+    assert code == 0
+    assert json.loads(output)["request"]["total"] == 5
+    assert command_line("vectors", "show", "RR-3")[0] == 2
+    assert command_line("vectors", "list", "--clause", "EXE-1")[0] == 2
+
+
+def test_vectors_check(tmp_path, monkeypatch):
+    code, output = command_line("vectors", "check", "brute_force:respond", "--clause", "RND-2")
+    assert (code, output) == (0, "45 passed, 0 failed, 0 unsupported")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "wrong_windows.py").write_text(
+        (Path(__file__).parent / "brute_force.py").read_text().replace("(k * window + j)", "(k * window + j + 1)")
+    )
+    code, output = command_line("vectors", "check", "wrong_windows:respond", "--clause", "RR-3")
+    assert code == 1
+    assert (
+        "RR-3/common-divisor 4 layers, window 2: in 2 spans each is frozen once. got [0, 1) b c; [1, 2) a d" in output
+    )
+    assert "should be [0, 1) a b; [1, 2) c d" in output
+    assert "0 passed, 3 failed, 0 unsupported" in output
+
+
+def test_vectors_check_exits_2_if_the_adapter_is_at_fault():
+    for arguments, message in [
+        (["faulty:whole"], "the adapter is at fault: rubbish: not an object"),
+        (["faulty:nothing"], "must be the name of something that exists"),
+        (["--command", "no-such-program"], "the adapter is at fault: not-started"),
+    ]:
+        code, output = command_line("vectors", "check", *arguments)
+        assert code == 2
+        assert message in output
+
+
+def test_vectors_export(tmp_path):
+    code, output = command_line("vectors", "export", tmp_path / "vectors")
+    assert code == 0
+    assert f"{len(vectors.vectors())} vectors in {len(vectors.files())} files written to" in output
+    assert (tmp_path / "vectors" / "schema.json").is_file()
+    assert (tmp_path / "vectors" / "RR-3" / "fairness.json").is_file()
+    assert command_line("vectors", "export", tmp_path / "vectors")[0] == 2
+
+
+# The reference as an adapter -----------------------------------------------------------------------------------------
+GOOD = {"refreeze": 1, "id": "c1", **segments_request("vl3d", ["a"], [], 2)}
+APPLY = {"refreeze": 1, "id": "c1", "op": "apply", "dialect": "kempner", "names": ["a"], "sizes": [3], "frozen": [],
+         "config": {"freeze": [{"module": "a"}]}, "tick": 0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("request_", "problem"),
+    [
+        (None, "must be a request of protocol 1"),
+        ([], "must be a request of protocol 1"),
+        ({}, "must be a request of protocol 1"),
+        (GOOD | {"refreeze": 2}, "Invalid enum value 2"),
+        (GOOD | {"refreeze": True}, "must be a request of protocol 1"),
+        (GOOD | {"id": 1}, "Expected `str`, got `int`"),
+        (GOOD | {"op": 1}, "Expected `str`, got `int`"),
+        (GOOD | {"total": -1}, "Expected `int` >= 0"),
+        (GOOD | {"total": True}, "Expected `int`, got `bool`"),
+        (GOOD | {"steps_per_epoch": 0}, "Expected `int` >= 1"),
+        (GOOD | {"start": 3}, "start = 3 must be in 0..2"),
+        (GOOD | {"names": ["a", "a"]}, "names = ['a', 'a'] must be distinct names"),
+        (GOOD | {"extra": 1}, "unknown field `extra`"),
+        ({key: value for key, value in GOOD.items() if key != "total"}, "missing required field `total`"),
+        (APPLY | {"sizes": []}, "sizes = [] must be 1 numbers, one per name"),
+        (APPLY | {"frozen": ["b"]}, "frozen = ['b'] must be some of the names"),
+        (APPLY | {"tick": -1}, "Expected `int` >= 0"),
+    ],
+)
+def test_a_malformed_request_is_an_invalid_spec(request_, problem):
+    answer = refreeze.conformance.reference.respond(request_)
+    assert answer["error"] == "invalid-spec"
+    assert problem in answer["message"]
+    assert answer["id"] == (request_.get("id") if isinstance(request_, dict) else None)
+
+
+def test_the_reference_supports_what_there_is():
+    respond = refreeze.conformance.reference.respond
+    assert respond(GOOD)["segments"] == [
+        {"start": 0, "stop": 2, "frozen": [], "learning_rate": None, "bn_frozen": []},
+    ]
+    assert respond(APPLY) == {"id": "c1", "frozen": ["a"], "flipped": 3}
+    assert respond(APPLY | {"config": {"freeze": [{"module": "b"}]}})["error"] == "empty-selection"
+    for changes in ({"op": "explain"}, {"dialect": "vl4d"}, {"op": "apply"}, {"op": "canonical", "dialect": "fastai"}):
+        assert respond(GOOD | changes) == {"id": "c1", "unsupported": True}
+    defaults = {key: GOOD[key] for key in ("refreeze", "id", "op", "dialect", "config", "total")}
+    assert respond(defaults) == respond(GOOD)
