@@ -64,13 +64,31 @@ def test_the_default_run_writes_what_it_says(tmp_path: Path) -> None:
     policy = vl3d.policy(vl3d.DIALECT.parse(digits.SCHEDULE))
     expected = segments(policy, 10)
     assert wire.from_json(report["schedule"]) == expected
-    assert [(item["start"], item["stop"], item["epochs"]) for item in report["segments"]] == [
+    assert [(item["start"], item["stop"], item["trained"]) for item in report["segments"]] == [
         (segment.start, segment.stop, segment.length) for segment in expected
     ]
     assert report["frozen_weights_compared"] > 0
     assert not report["interrupted"]
     for words in ("Pretraining the embedded network", "Segments", "all bitwise equal", "Wrote timeline.png"):
         assert words in done.stdout
+
+
+def test_a_schedule_in_steps_over_parameters_switches_inside_of_epochs(tmp_path: Path) -> None:
+    freezers = {"dialect": "lighter", "config": [{"names": "one/kernel", "until_step": 3}, {"name_starts_with": "two"}]}
+    (tmp_path / "spec.yaml").write_text(json.dumps(freezers))
+    out = tmp_path / "out"
+    arguments = {"model": "test_job:model", "data": "test_job:data", "quiet": True, "out": str(out), "epochs": 3}
+    assert job.run(spec=str(tmp_path / "spec.yaml"), **arguments) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert (report["unit"], report["total"], report["epochs_trained"]) == ("steps", 6, 3)
+    assert [(item["start"], item["stop"], item["frozen_parameters"]) for item in report["segments"]] == [
+        (0, 3, 64 * 12 + 12 * 13),
+        (3, 6, 12 * 13),
+    ]
+    # Three frozen variables after the first epoch and at the switch inside of the second; then two, after two epochs.
+    assert report["frozen_weights_compared"] == 3 + 3 + 2 + 2
+    with pytest.raises(InvalidSpec, match="must be absent: a schedule in steps is one fit"):
+        job.run(spec=str(tmp_path / "spec.yaml"), **arguments, resume=True)
 
 
 def test_the_schedule_of_the_default_run_is_gradual_then_round_robin() -> None:
@@ -167,7 +185,7 @@ def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path) -> None:
             "--data = '48 inputs, 47 targets' must be as many inputs as targets",
         ),
         ({"data": "test_job:too_wide"}, InvalidSpec, "--data = (9, 9, 1) must be of the model's input shape (8, 8, 1)"),
-        ({"epochs": -1}, InvalidSpec, "total = -1 must be an integer >= 0"),
+        ({"epochs": -1}, InvalidSpec, "--epochs = -1 must be an integer >= 0"),
         ({"model": "test_job:model"}, UnknownName, "unknown 'stem_conv'"),
     ],
 )
@@ -207,5 +225,5 @@ def test_the_guard_sees_a_frozen_weight_that_moves() -> None:
     assert guard.checks == 4
     moving_mean = network.get_layer("norm").moving_mean
     moving_mean.assign(moving_mean + 1e-7)
-    with pytest.raises(FrozenMoved, match=r"epoch 1 of the segment: norm: .*moving_mean$"):
+    with pytest.raises(FrozenMoved, match=r"changed in epoch 1 of the fit: norm: .*moving_mean$"):
         guard.on_epoch_end(1)

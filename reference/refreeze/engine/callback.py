@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -37,7 +38,9 @@ class FreezeSchedule(keras.callbacks.Callback):
     sets one again. Of several callbacks that set it when an epoch begins the last one in the list wins.
 
     ``steps_per_epoch`` is needed for schedules in steps if the data do not say how many batches they have.
-    ``restore=True`` puts the user's flags back when the training ends. The other options are those of ``Controller``.
+    ``restore=True`` puts the user's flags back when the training ends. ``on_segment`` is called with each segment that
+    has begun, the seconds that the switch took and whether it needs a new train step. The other options are those of
+    ``Controller``.
 
     Raises a ``ScheduleError`` for a configuration when the callback is made; for what depends on the model and the data
     when the training begins, before anything is changed. ``Unsupported``, besides what ``Controller`` raises: a
@@ -61,6 +64,7 @@ class FreezeSchedule(keras.callbacks.Callback):
         optimizer_state: str = "keep",
         batch_norm: str = "keras",
         restore: bool = False,
+        on_segment: Callable[[Segment, float, bool], None] | None = None,
     ) -> None:
         super().__init__()
         if isinstance(spec, Policy):
@@ -76,7 +80,7 @@ class FreezeSchedule(keras.callbacks.Callback):
             self._policy, self._unit, self._config = None, self._language.unit, self._language.parse(config)
         if steps_per_epoch is not None:
             check_int("steps_per_epoch", steps_per_epoch, 1)
-        self._given_steps, self._restore = steps_per_epoch, restore
+        self._given_steps, self._restore, self._on_segment = steps_per_epoch, restore, on_segment
         self._options: dict[str, Any] = {
             "switch": switch, "cache_size": cache_size, "optimizer_state": optimizer_state, "batch_norm": batch_norm,
         }  # fmt: skip
@@ -141,7 +145,9 @@ class FreezeSchedule(keras.callbacks.Callback):
     def _reach(self, tick: int) -> None:
         while self._to_come and self._to_come[-1].start <= tick:
             segment = self._to_come.pop()
-            self._controller.enter(segment)
+            seconds, new = self._controller.enter(segment)
+            if self._on_segment is not None:
+                self._on_segment(segment, seconds, new)
             _log.info(
                 "segment %d/%d: %s [%d, %d), %d names frozen%s",
                 len(self.schedule) - len(self._to_come),

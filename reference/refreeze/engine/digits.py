@@ -13,7 +13,6 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-BATCH_SIZE = 32
 EPOCHS = 24
 
 SCHEDULE: list[dict[str, Any]] = [
@@ -67,7 +66,7 @@ def compile_fresh(network: Any) -> None:
 def pretrain(network: Any, epochs: int = 8) -> None:
     """Train the network on the digits 0-4; then its head and its optimizer are made new."""
     (x, y), _ = data(first=0)
-    network.fit(x, y, epochs=epochs, batch_size=BATCH_SIZE, verbose=0)
+    network.fit(x, y, epochs=epochs, batch_size=32, verbose=0)
     head = network.get_layer("head")
     head.kernel.assign(head.kernel_initializer(head.kernel.shape))
     head.bias.assign(head.bias_initializer(head.bias.shape))

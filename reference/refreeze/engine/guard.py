@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from refreeze.engine.flags import frozen_layers
-from refreeze.engine.tree import nodes
+from refreeze.engine.tree import nodes, trainable_by_birth
 
 
 class FrozenMoved(AssertionError):
@@ -15,10 +15,11 @@ class FrozenMoved(AssertionError):
 
 
 class FrozenGuard(keras.callbacks.Callback):
-    """Compares all weights of the frozen layers, bit for bit, after every epoch with those from before the fit.
+    """Compares what is frozen, bit for bit, after every epoch with what it was when its segment began.
 
-    ``checks`` counts the comparisons. Raises ``FrozenMoved`` with the names of the weights that changed. For one fit
-    per segment: the frozen layers are looked up when a fit begins.
+    That is all weights of frozen layers, statistics too, and single variables that are frozen. ``checks`` counts the
+    comparisons. Raises ``FrozenMoved`` with the names of the weights that changed. What is frozen is looked up when a
+    fit begins; call ``segment_begins`` where that changes inside of one.
     """
 
     def __init__(self) -> None:
@@ -27,17 +28,28 @@ class FrozenGuard(keras.callbacks.Callback):
         self._before: dict[str, tuple[Any, bytes]] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        frozen = set(frozen_layers(self.model))
-        weights = (
-            (f"{node.path}: {w.path}", w)
+        self._before = {}
+        self.segment_begins()
+
+    def segment_begins(self) -> None:
+        """Compare for the segment that ends, then look up what is frozen in the one that begins."""
+        self._compare("before the segment's end")
+        layers = set(frozen_layers(self.model))
+        trained = set(map(id, self.model.trainable_variables))
+        held = set(map(id, trainable_by_birth(self.model))) - trained
+        frozen = (
+            (f"{node.path}: {weight.path}", weight)
             for node in nodes(self.model)
-            if node.path in frozen
-            for w in node.layer.weights
+            for weight in node.layer.weights
+            if node.path in layers or id(weight) in held
         )
-        self._before = {name: (weight, weight.numpy().tobytes()) for name, weight in weights}
+        self._before = {name: (weight, weight.numpy().tobytes()) for name, weight in frozen}
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._compare(f"in epoch {epoch} of the fit")
+
+    def _compare(self, when: str) -> None:
         moved = [name for name, (weight, before) in self._before.items() if weight.numpy().tobytes() != before]
         self.checks += len(self._before)
         if moved:
-            raise FrozenMoved(f"frozen weights changed in epoch {epoch} of the segment: {', '.join(moved)}")
+            raise FrozenMoved(f"frozen weights changed {when}: {', '.join(moved)}")

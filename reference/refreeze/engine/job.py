@@ -22,17 +22,20 @@ import refreeze
 from refreeze import plot, wire
 from refreeze.dialects import dialect, files
 from refreeze.engine import tree
+from refreeze.engine.callback import FreezeSchedule
 from refreeze.engine.checkpoint import Checkpointer
+from refreeze.engine.controller import parameter_counts
 from refreeze.engine.executor import SegmentReport, execute
 from refreeze.engine.guard import FrozenGuard
 from refreeze.engine.history import merge
 from refreeze.errors import InvalidSpec
 from refreeze.loading import call_object
 from refreeze.policy import check_int
-from refreeze.schedule import Segment, segments
+from refreeze.schedule import Segment, segments, steps_per_epoch
 
 DEFAULT_OUT = "refreeze-out"
 CHECKPOINTS = "checkpoints"
+BATCH_SIZE = 32
 
 
 def _default(name: str) -> Any:
@@ -126,14 +129,14 @@ def _progress(
         yield begins, ended
 
 
-def _table(reports: list[SegmentReport]) -> Table:
+def _table(reports: list[SegmentReport], unit: str) -> Table:
     table = Table(
         title="Segments",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         caption="loss, accuracy, test: at the end of the segment; step: a train step made anew, or put back",
     )
-    headings = ["epochs", "frozen\nlayers", "frozen\nparams", "trained\nparams", "rate\nset"]
+    headings = [unit, "frozen\nlayers", "frozen\nparams", "trained\nparams", "rate\nset"]
     for heading in [*headings, "loss", "accu-\nracy", "test", "switch\nms"]:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("step", no_wrap=True)
@@ -201,11 +204,15 @@ def run(
     network = _model(model)
     x, y, test = _data(data, network)
     names = tree.layer_names(network) if language.names == "layers" else tree.variable_names(network)
-    policy = language.policy(config, names, total=total)
-    schedule = segments(policy, total)
+    in_steps, steps = language.unit == "steps", steps_per_epoch(len(x), BATCH_SIZE)
+    if in_steps and (resume or checkpoint_every is not None):
+        raise InvalidSpec("--resume, --checkpoint-every", language.name, "absent: a schedule in steps is one fit")
+    ticks = check_int("--epochs", total) * (steps if in_steps else 1)
+    policy = language.policy(config, names, total=ticks, steps_per_epoch=steps)
+    schedule = segments(policy, ticks)
     folder = _folder(out, resume)
-    keeper = Checkpointer(folder / CHECKPOINTS, every=checkpoint_every)
-    if model is None and not (resume and keeper.found()):
+    keeper = None if in_steps else Checkpointer(folder / CHECKPOINTS, every=checkpoint_every)
+    if model is None and not (resume and keeper and keeper.found()):
         console.print("Pretraining the embedded network on the digits 0-4 …")
         _default("pretrain")(network)
     console.print(plot.text(schedule, names, console.width))
@@ -222,21 +229,35 @@ def run(
             keras.utils.set_random_seed((seed + segment.start) % 2**32)
             begins(segment)
 
-        def fit(length: int) -> Any:
+        def on_segment_of_steps(segment: Segment, seconds: float, new: bool) -> None:
+            guard.segment_begins()
+            frozen, trainable = parameter_counts(network)
+            report = SegmentReport(
+                segment=segment, epochs=segment.length, frozen_parameters=frozen, trainable_parameters=trainable,
+                switch_seconds=seconds, new_step=new, history={},
+            )  # fmt: skip
+            reports.append(report)
+
+        def fit(length: int, *more: Any) -> Any:
             return network.fit(
-                x, y, epochs=length, batch_size=32, validation_data=test, verbose=0, callbacks=[guard, watch]
-            )
+                x, y, epochs=length, batch_size=BATCH_SIZE, validation_data=test, verbose=0,
+                callbacks=[guard, watch, *more],
+            )  # fmt: skip
 
         try:
-            execute(
-                network, policy, total, fit, switch=switch, cache_size=cache_size, on_segment=on_segment,
-                reports=reports, checkpoint=keeper, resume=resume,
-            )  # fmt: skip
+            if in_steps:
+                options: dict[str, Any] = {"switch": switch, "cache_size": cache_size}
+                fit(total, FreezeSchedule(policy, unit="steps", on_segment=on_segment_of_steps, **options))
+            else:
+                execute(
+                    network, policy, total, fit, switch=switch, cache_size=cache_size, on_segment=on_segment,
+                    reports=reports, checkpoint=keeper, resume=resume,
+                )  # fmt: skip
         except KeyboardInterrupt:
             interrupted = True
     seconds = time.perf_counter() - begun
 
-    before = (keeper.resumed.history, keeper.resumed.epoch) if keeper.resumed else ({}, 0)
+    before = (keeper.resumed.history, keeper.resumed.epoch) if keeper and keeper.resumed else ({}, 0)
     history = merge([before, *(({key: [value] for key, value in logs.items()}, 1) for logs in watch.epochs)])
     trained = before[1] + len(watch.epochs)
     report = {
@@ -248,7 +269,9 @@ def run(
         "config": msgspec.to_builtins(config),
         "seed": seed,
         "switch": switch,
-        "total": total,
+        "unit": language.unit,
+        "total": ticks,
+        "epochs": total,
         "epochs_trained": trained,
         "resumed_after": before[1],
         "interrupted": interrupted,
@@ -259,7 +282,7 @@ def run(
             {
                 "start": item.segment.start,
                 "stop": item.segment.stop,
-                "epochs": item.epochs,
+                "trained": item.epochs,
                 "frozen_parameters": item.frozen_parameters,
                 "trainable_parameters": item.trainable_parameters,
                 "switch_seconds": item.switch_seconds,
@@ -274,11 +297,11 @@ def run(
         unfinished.write_text(_json(content), encoding="utf-8")
         unfinished.replace(folder / name)
     plot.save(
-        plot.draw(schedule, names, unit=language.unit, title=f"{language.name}, {total} epochs"),
+        plot.draw(schedule, names, unit=language.unit, title=f"{language.name}, {ticks} {language.unit}"),
         folder / "timeline.png",
     )
 
-    console.print(_table(reports))
+    console.print(_table(reports, language.unit))
     console.print(f"{guard.checks:,} comparisons of frozen weights, after every epoch: all bitwise equal.")
     if interrupted:
         console.print(f"Interrupted after {trained} of {total} epochs; --resume --out {folder} goes on.")
