@@ -140,6 +140,8 @@ def test_pictures_show_the_rates_of_single_names(folder):
     config = {"groups": [["stem"], ["head"]], "every": 2, "learning_rate": 0.01}
     svg = call("plan", write(folder, config, "gradual"), "--epochs", 6, "--format", "svg").stdout
     assert {"learning", "0.01", "spec.json: gradual, 6 epochs"} <= set(svg.replace("<", ">").split(">"))
+    run = ["--epochs", 6, "--steps-per-epoch", 10, "--names", "stem,head", "--format", "svg"]
+    assert ">learning<" in call("plan", write(folder, {"layers": "all"}, "freezeout"), *run).stdout
 
 
 def test_dialects():
@@ -220,6 +222,9 @@ def test_unknown_layers(folder):
     assert error("plan", spec, "--epochs", 10, "--names", "stem,blok1,heads") == (
         "freeze_training[0].layers: unknown 'block1' (did you mean 'blok1'?), 'head' (did you mean 'heads'?);"
         " known are stem, blok1, heads"
+    )
+    assert error("plan", spec, "--epochs", 10, "--names", "stem,block1,two\nlines").endswith(
+        "known are stem, block1, two lines"
     )
 
 
@@ -405,6 +410,11 @@ def test_a_terminal_that_knows_ascii_alone(folder):
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"stem    ..............##############" in done.stdout
     assert b"?" not in done.stdout
+    done = process(
+        "plan", write(folder, [SPEC]), "--epochs", 10, "--names", "stem,block1,head,tête", PYTHONIOENCODING="ascii"
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"t?te    ......" in done.stdout
 
 
 def test_no_colour_is_sent_into_a_pipe(folder):

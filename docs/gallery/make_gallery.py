@@ -31,14 +31,19 @@ def figure(
     return plot.draw(schedule, names, unit=language.unit, title=title, rates=rates)
 
 
-def drawn(stem: Path, picture: Any) -> Iterator[tuple[Path, bytes]]:
-    """Yield both files of a picture."""
-    yield stem.with_suffix(".png"), plot.render(picture, "png")
-    yield stem.with_suffix(".svg"), plot.render(picture, "svg")
+def both(stem: Path, picture: Any) -> Iterator[tuple[Path, Any]]:
+    """Yield the files of a picture."""
+    yield stem.with_suffix(".png"), picture
+    yield stem.with_suffix(".svg"), picture
 
 
-def gallery() -> Iterator[tuple[Path, bytes]]:
-    """Yield every file of the gallery with its content."""
+def content(path: Path, what: Any) -> bytes:
+    """Return what the file at ``path`` holds: a text as it is, a figure as the ending says."""
+    return what.encode() if isinstance(what, str) else plot.render(what, path.suffix[1:])
+
+
+def gallery() -> Iterator[tuple[Path, Any]]:
+    """Yield every file of the gallery, with its text or figure."""
     runs = json.loads((GALLERY / "names.json").read_text(encoding="utf-8"))
     page = [
         "# Gallery\n\nOne configuration of each dialect, and what it means. Drawn by `make_gallery.py`; "
@@ -49,10 +54,10 @@ def gallery() -> Iterator[tuple[Path, bytes]]:
         comment, _, body = text.partition("\n")
         length = f"{runs[name]['total']:,} {language.unit}"
         picture = figure(language, files.read(spec(name))[1], f"{name}: {length}", **runs[name])
-        yield from drawn(GALLERY / name, picture)
+        yield from both(GALLERY / name, picture)
         page.append(f"## {name}\n\n{comment.removeprefix('# ')} Source: {language.source}.\n")
         page.append(f"![{name}: {language.names} over {length}]({name}.svg)\n\n```yaml\n{body.strip()}\n```\n")
-    yield GALLERY / "README.md", "\n".join(page).encode()
+    yield GALLERY / "README.md", "\n".join(page)
 
 
 def spec(name: str) -> Path:
@@ -60,20 +65,20 @@ def spec(name: str) -> Path:
     return GALLERY / "specs" / f"{name}.yaml"
 
 
-def timeline() -> Iterator[tuple[Path, bytes]]:
+def timeline() -> Iterator[tuple[Path, Any]]:
     """Yield the picture of what `refreeze run` does by itself; this needs Keras and scikit-learn."""
     from refreeze.engine import digits, tree
 
     title = f"refreeze run: {digits.EPOCHS} epochs"
     names = tree.layer_names(digits.model())
-    yield from drawn(TIMELINE, figure(dialect("vl3d"), digits.SCHEDULE, title, names=names, total=digits.EPOCHS))
+    yield from both(TIMELINE, figure(dialect("vl3d"), digits.SCHEDULE, title, names=names, total=digits.EPOCHS))
 
 
-def is_stale(path: Path, content: bytes) -> bool:
-    """Return whether the text at ``path`` is not ``content``, for a reason other than the version of matplotlib."""
+def is_stale(path: Path, what: Any) -> bool:
+    """Return whether the text at ``path`` is another, for a reason other than the version of matplotlib."""
     if path.suffix == ".png":
         return not path.exists()
-    old, new = path.read_text(encoding="utf-8") if path.exists() else "", content.decode()
+    old, new = path.read_text(encoding="utf-8") if path.exists() else "", content(path, what).decode()
     painters = [re.findall(r"Matplotlib v[\d.]+", text) for text in (old, new)]
     return old != new and (not old or painters[0] == painters[1])
 
@@ -85,10 +90,10 @@ def main() -> int:
     check = parser.parse_args().check
     found = [*gallery(), *timeline()]
     if not check:
-        for path, content in found:
-            path.write_bytes(content)
+        for path, what in found:
+            path.write_bytes(content(path, what))
         return 0
-    stale = [path.name for path, content in found if is_stale(path, content)]
+    stale = [path.name for path, what in found if is_stale(path, what)]
     if stale:
         print(f"not up to date: {', '.join(stale)}; run {Path(__file__).name}", file=sys.stderr)
     return bool(stale)

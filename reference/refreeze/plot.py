@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _APART = 40
 """Up to so many names each has a row of its own."""
 
+_MOST_TICKS = 2**53
+"""Up to here floating-point numbers are exact ticks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -69,6 +72,8 @@ def rows(segments: Sequence[Segment], names: Sequence[str]) -> list[Row]:
     """
     if not segments or not names:
         raise InvalidSpec("names" if segments else "segments", [], "one or more")
+    if segments[-1].stop > _MOST_TICKS:
+        raise InvalidSpec("total", segments[-1].stop, "at most 2**53 in a picture")
     changes: dict[str, tuple[list[int], list[int]]] = {name: ([], []) for name in names}
     scheduled = frozenset().union(*(s.frozen | s.bn_frozen for s in segments))
     if missing := sorted(scheduled - changes.keys()):
@@ -235,6 +240,9 @@ def draw(
             meaning = "batch norm in inference mode"
             legend.append(Patch(facecolor="none", edgecolor=_HATCH, linewidth=0, hatch="////", label=meaning))
         figure.legend(handles=legend, loc="outside lower left", ncols=3, frameon=False)
+        if layout := figure.get_layout_engine():  # once, here: each rendering would move things a little further
+            layout.execute(figure)
+            figure.set_layout_engine("none")
         return figure
 
 
