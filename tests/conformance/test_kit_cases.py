@@ -15,7 +15,7 @@ from refreeze.conformance.laws import agrees, laws, reference_answer
 from refreeze.conformance.protocol import Schedule, features, segments_request
 from refreeze.conformance.reference import respond
 
-DRAWS = 400
+DRAWS = 200
 
 
 def drawn(strategy, count=DRAWS):
@@ -42,7 +42,7 @@ def requests():
     for law in laws().values():
         for dialect, family in law.families.items():
             if family.check is agrees:
-                found.setdefault(dialect, []).extend(case["request"] for case in drawn(family.cases, 60))
+                found.setdefault(dialect, []).extend(case["request"] for case in drawn(family.cases, 40))
     return found
 
 
@@ -118,12 +118,12 @@ CORNERS = [
     ("vl3d", "an interval that ends at total", lambda r: any(s["training_interval"][1] == r["total"] for s in specs(r)), 10),
     ("vl3d", "an interval that ends after total", lambda r: any(s["training_interval"][1] > r["total"] for s in specs(r)), 10),
     ("vl3d", "a window that wraps", lambda r: any(
-        any((k * w) % n + w > n for k in range(-(-(b - a) // s))) for n, w, a, s, b in windows(r)), 15),
+        any((k * w) % n + w > n for k in range(-(-(b - a) // s))) for n, w, a, s, b in windows(r)), 10),
     ("vl3d", "a window of all layers", lambda r: any(n == w > 1 for n, w, *_ in windows(r)), 8),
     ("vl3d", "layers that the window does not divide", lambda r: any(n % w for n, w, *_ in windows(r)), 15),
     ("vl3d", "a last span that is cut", lambda r: any((b - a) % s for n, w, a, s, b in windows(r)), 20),
     ("vl3d", "several random specifications with equal seeds", lambda r: len(seeds(r)) > len({s or 0 for s in seeds(r)}), 3),
-    ("vl3d", "several random specifications with different seeds", lambda r: len({s or 0 for s in seeds(r)}) > 1, 3),
+    ("vl3d", "several random specifications with different seeds", lambda r: len({s or 0 for s in seeds(r)}) > 1, 2),
     ("vl3d", "a random specification that is not the first", lambda r: any(kind(s) == "random" for s in r["config"][1:]), 12),
     ("vl3d", "seed 0", lambda r: 0 in seeds(r), 5),
     ("vl3d", "no seed", lambda r: None in seeds(r), 3),
@@ -166,7 +166,7 @@ CORNERS = [
     ("fastai", "two calls at one tick", lambda r: len({c["at"] for c in r["config"]["calls"]}) < len(r["config"]["calls"]), 20),
     ("fastai", "calls not in the order of their ticks", lambda r: (t := [c["at"] for c in r["config"]["calls"]]) != sorted(t), 20),
     ("fastai", "layers in no group", lambda r: sum(map(len, r["config"]["groups"])) < len(r["names"]), 15),
-    ("fastai", "bn_freeze on and off", lambda r: len({c["do_freeze"] for c in calls(r, "bn_freeze")}) == 2, 4),
+    ("fastai", "bn_freeze on and off", lambda r: len({c["do_freeze"] for c in calls(r, "bn_freeze")}) == 2, 2),
     ("composer", "a boundary exactly at an epoch that floats miss", lambda r: "freeze_start" in r["config"] and r["config"]["freeze_start"] in (0.1, 0.2, 0.4, 0.8), 15),
     ("lisa", "layers that are always on", lambda r: "always_on" in r["config"], 25),
     ("lightning", "a thaw at 0", lambda r: r["config"].get("unfreeze_backbone_at_epoch") == 0, 3),
@@ -206,7 +206,7 @@ def test_every_case_is_plain_json_about_its_dialect(law):
 def test_valid_requests_are_valid_and_many_change_something(requests):
     for dialect, found in requests.items():
         assert all(isinstance(reference_answer(request), Schedule) for request in found), dialect
-        general = cases_of("SCH-3-every_tick_means_what_the_reference_says", dialect)
+        general = cases_of("SCH-3-every_tick_means_what_the_reference_says", dialect, 100)
         changing = sum(len(reference_answer(case["request"]).segments) > 1 for case in general)
         assert changing > len(general) / 4, (dialect, changing, len(general))
 

@@ -71,8 +71,9 @@ def test_vectors_alone_catch_nearly_all_wrong_implementations():
     """All but those whose canonical form is wrong: that may be any JSON, so vectors cannot say what it is."""
     missed = []
     for wrong in WRONG:
-        adapter, one_by_one = load(module(wrong.old, wrong.new).respond), of_dialect(wrong.dialect).items()
-        outcomes = (vectors.check(adapter, {name: vector})[0] for name, vector in one_by_one)
+        adapter, found = load(module(wrong.old, wrong.new).respond), of_dialect(wrong.dialect)
+        likely_first = sorted(found, key=lambda name: name.partition("/")[0] not in wrong.laws)
+        outcomes = (vectors.check(adapter, {name: found[name]})[0] for name in likely_first)
         missed += [] if any(outcome.verdict == "failed" for outcome in outcomes) else [wrong]
     assert {wrong.old for wrong in missed} <= {"form.append([step, runs])"}, missed
 

@@ -79,7 +79,7 @@ def composer(draw: DrawFn) -> Request:
     if draw(st.integers(0, 3)):
         config["freeze_start"] = draw(SHARES.filter(lambda share: Fraction(str(share)) < 1))
     if draw(st.integers(0, 3)):
-        config["freeze_level"] = draw(SHARES)
+        config["freeze_level"] = draw(st.sampled_from((1, 0.5, "2/3", 0.7, 0)))
     return segments_request("composer", declared, config, draw(st.sampled_from((12, 10, 9, 20, 25, 7, 1, 0))))
 
 

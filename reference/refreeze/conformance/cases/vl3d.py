@@ -118,7 +118,7 @@ def several_draws(draw: DrawFn) -> Request:
     seeds = draw(st.sampled_from((st.just(0), c.SEEDS)))
     config = []
     for _ in range(draw(st.integers(2, 3))):
-        spec = a_spec(draw, declared, kinds=("random", "random", "random", "plain", "round_robin"), spans=8)
+        spec = a_spec(draw, declared, kinds=("random", "random", "random", "random", "plain"), spans=8)
         if (spec.get("strategy") or {}).get("type") == "random":
             spec["strategy"]["seed"] = draw(seeds)
         config.append(spec)
