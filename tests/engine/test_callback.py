@@ -175,13 +175,17 @@ class MovedPerStep(keras.callbacks.Callback):
 
 @pytest.mark.filterwarnings("ignore:.*ran out of data")  # Keras says so of all data of unknown length
 def test_data_of_unknown_length() -> None:
-    data, policy, model = unknown_length(), during(always(["one"]), 4, 6), build("dense")
-    watch = MovedPerStep(model.get_layer("one").kernel)
+    data, policy, model = unknown_length(), during(always(["one"]), 3, 5), build("dense")
+    flags: list[bool] = []
+    one = model.get_layer("one")
+    watch = MovedPerStep(one.kernel)
+    note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: flags.append(one.trainable))
     options = {"epochs": 3, "shuffle": False, "verbose": 0}
     with pytest.raises(InvalidSpec, match="steps_per_epoch = None must be given"):
         model.fit(data, callbacks=[FreezeSchedule(policy, unit="steps")], **options)
-    model.fit(data, callbacks=[FreezeSchedule(policy, unit="steps", steps_per_epoch=STEPS), watch], **options)
-    assert watch.moved == [True] * 4 + [False] * 2 + [True] * 3
+    model.fit(data, callbacks=[FreezeSchedule(policy, unit="steps", steps_per_epoch=STEPS), watch, note], **options)
+    assert watch.moved == [True] * 3 + [False] * 2 + [True] * 4
+    assert flags == [True] * 3  # at the end of an epoch its last segment holds, not yet the next one
 
 
 @pytest.mark.parametrize("said", [2, 4])

@@ -87,6 +87,16 @@ class BatchNorms:
             _set_mode(layer, "as keras does")
 
 
+def moving_statistics(model: Any) -> set[int]:
+    """Return the ids of the moving statistics that train steps traced from now on move."""
+    return {
+        id(statistic)
+        for layer in _batch_norms(model)
+        if getattr(vars(layer).get("call"), "mode", "train" if layer.trainable else "inference") == "train"
+        for statistic in layer._non_trainable_variables
+    }
+
+
 def _set_mode(layer: Any, mode: Mode) -> None:
     """Replace the ``call`` of this one layer, which Keras looks up whenever it traces a step, or put it back."""
     now = vars(layer).get("call")

@@ -1,8 +1,9 @@
 """Flags: which layers and variables of a Keras model are trainable; written, put back, nothing else touched (EXE-2).
 
-A variable trains if its own flag, that of its layer and those of all the models around are true. Scheduled layers and
-variables have their own flag written. A container, or a layer of a scheduled variable, that is frozen itself would
-hide them: it is opened, and all in it that no schedule mentions stays as it was.
+A variable trains if its own flag and that of the whole model are true: Keras writes the flag of a layer or of a nested
+model through to all that is inside. So a scheduled layer decides about all its variables. A container, or a layer of a
+scheduled variable, that is frozen itself is opened, for its own flag decides in custom train steps and in a batch
+normalization (which uses the batch then); all variables in it that no schedule mentions stay as they were.
 """
 
 from __future__ import annotations
@@ -35,24 +36,37 @@ class Snapshot:
 class Flags:
     """The flags that a schedule governs.
 
-    ``names`` are layers (paths) or variables, mixed as you like: a frozen layer freezes all its variables; a variable
-    of a trainable layer follows its own name, if that is scheduled. Raises ``UnknownName`` (NAM-2); changes nothing.
+    ``names`` are layers (paths) or variables, mixed as you like. A variable is frozen if its own name is or its layer's
+    is; one that belongs to several layers, if any of them is. Raises ``UnknownName`` (NAM-2); changes nothing.
     """
 
     def __init__(self, model: Any, names: Iterable[str]) -> None:
         names = sorted(names)
         by_path = {node.path: node for node in nodes(model)}
-        by_name = variables(model)
+        by_name = {} if by_path.keys() >= set(names) else variables(model)
         if missing := [name for name in names if name not in by_path and name not in by_name]:
             raise UnknownName(f"model {model.name!r}", missing, [*by_path, *by_name])
         self._model = model
         self._layers = {name: by_path[name].layer for name in names if name in by_path}
-        self._variables = {name: by_name[name] for name in names if name not in by_path}
+        governing: dict[int, set[str]] = {}
+        for name, layer in self._layers.items():
+            for variable in layer.weights:
+                governing.setdefault(id(variable), set()).add(name)
+        for name in names:
+            if name not in by_path:
+                governing.setdefault(id(by_name[name]), set()).add(name)
+        # A layer writes its variables; what is left are those that have more than one name here, or only their own.
+        self._variables = [
+            (variable, found)
+            for variable in trainable_by_birth(model)
+            if len(found := governing.get(id(variable), set())) > 1 or not found <= self._layers.keys()
+        ]
         self._hiding = [container for name in self._layers for container in by_path[name].containers]
-        for name in self._variables:
-            path = max((path for path in by_path if name.startswith(f"{path}/")), key=len)
-            if path not in self._layers:
-                self._hiding += [*by_path[path].containers, by_path[path].layer]
+        for name in names:
+            if name not in by_path:
+                path = max((path for path in by_path if name.startswith(f"{path}/")), key=len)
+                if path not in self._layers:
+                    self._hiding += [*by_path[path].containers, by_path[path].layer]
         self._all = [*layers_within(model), *trainable_by_birth(model)]
         self._before: Snapshot | None = None
 
@@ -69,11 +83,14 @@ class Flags:
                     kept.restore()
         for name, layer in self._layers.items():
             # Only differences are written: Keras' setter recurses, which costs more than all the rest of a switch.
-            if first or layer.trainable is (name in frozen):
+            if layer.trainable is (name in frozen):
                 layer.trainable = name not in frozen
-        for name, variable in self._variables.items():
-            if variable.trainable is (name in frozen):
-                variable.trainable = name not in frozen
+            if first:  # Keras writes nothing through if the layer's own flag is already so
+                for holder in (*layers_within(layer), *trainable_by_birth(layer)):
+                    holder.trainable = name not in frozen
+        for variable, found in self._variables:
+            if variable.trainable is not found.isdisjoint(frozen):
+                variable.trainable = found.isdisjoint(frozen)
 
     def signature(self) -> bytes:
         """Return all flags of the model, governed or not, as bytes: two equal ones mean one and the same train step."""
@@ -88,8 +105,9 @@ class Flags:
 
 def frozen_layers(model: Any) -> list[str]:
     """Return the paths of the layers with weights of which none can train, in declaration order."""
-    return [
-        node.path
-        for node in nodes(model)
-        if not all(layer.trainable for layer in (*node.containers, node.layer)) or not node.layer.trainable_weights
-    ]
+
+    def frozen(layer: Any) -> bool:
+        own = {id(variable) for part in layers_within(layer) for variable in part._trainable_variables}
+        return not any(w.trainable for w in layer.weights if id(w) in own) if own else not layer.trainable
+
+    return [node.path for node in nodes(model) if not model.trainable or frozen(node.layer)]

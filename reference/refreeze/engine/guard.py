@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from refreeze.engine.batchnorm import moving_statistics
 from refreeze.engine.flags import frozen_layers
 from refreeze.engine.tree import nodes, trainable_by_birth
 
@@ -17,9 +18,9 @@ class FrozenMoved(AssertionError):
 class FrozenGuard(keras.callbacks.Callback):
     """Compares what is frozen, bit for bit, after every epoch with what it was when its segment began.
 
-    That is all weights of frozen layers, statistics too, and single variables that are frozen. ``checks`` counts the
-    comparisons. Raises ``FrozenMoved`` with the names of the weights that changed. What is frozen is looked up when a
-    fit begins; call ``segment_begins`` where that changes inside of one.
+    That is all weights of frozen layers, statistics too unless they move by policy (BN-1), and single variables that
+    are frozen. ``checks`` counts the comparisons. Raises ``FrozenMoved`` with the names of the weights that changed.
+    What is frozen is looked up when a fit begins; call ``segment_begins`` where that changes inside of one.
     """
 
     def __init__(self) -> None:
@@ -37,11 +38,12 @@ class FrozenGuard(keras.callbacks.Callback):
         layers = set(frozen_layers(self.model))
         trained = set(map(id, self.model.trainable_variables))
         held = set(map(id, trainable_by_birth(self.model))) - trained
+        moving = moving_statistics(self.model)
         frozen = (
             (f"{node.path}: {weight.path}", weight)
             for node in nodes(self.model)
             for weight in node.layer.weights
-            if node.path in layers or id(weight) in held
+            if (node.path in layers and id(weight) not in moving) or id(weight) in held
         )
         self._before = {name: (weight, weight.numpy().tobytes()) for name, weight in frozen}
 
