@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.metadata
 import os
 from collections.abc import Iterator
@@ -104,9 +105,10 @@ def forget() -> Iterator[None]:
 
     before = set(ops.gradient_registry._registry)
     yield
-    for name in ops.gradient_registry._registry.keys() - before:
-        ops.gradient_registry._registry.pop(name)
-    keras.utils.clear_session(free_memory=True)
+    if traced := ops.gradient_registry._registry.keys() - before:
+        for name in traced:
+            ops.gradient_registry._registry.pop(name)
+        gc.collect()
 
 
 @pytest.hookimpl(wrapper=True)

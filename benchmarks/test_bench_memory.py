@@ -35,6 +35,5 @@ def test_memory(benchmark: Any, model: str, how: str) -> None:
     resident = benchmark.pedantic(probe)
     assert len(resident) == SWITCHES + 1
     per_switch = (resident[-1] - resident[1]) / (SWITCHES - 1)  # the first switch makes what there is once per model
-    baseline = how == "compile"
     found = {"resident_mib": resident, "mib_per_switch": per_switch, "series": CASES[how]}
-    describe(benchmark, "memory", model, CASES[how], baseline=baseline, **found)
+    describe(benchmark, "memory", model, CASES[how], **found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from refreeze.engine.tree import layer_names
 from workload import (
     BUILDERS,
     IMPLEMENTATIONS,
@@ -32,13 +33,13 @@ def test_run(benchmark: Any, rounds: Any, model: str, kind: str, implementation:
     def fresh() -> Any:
         network = build(model)
         made.append((network, Traces(network)))
-        return (network, "vl3d", windows(network, EPOCHS, kind), EPOCHS, fit(network, STEPS)), {}
+        return (network, "vl3d", windows(layer_names(network), EPOCHS, kind), EPOCHS, fit(network, STEPS)), {}
 
     run = IMPLEMENTATIONS[implementation].run
     history = benchmark.pedantic(run, setup=fresh, rounds=rounds(2) if model == "mlp" else 1)
 
     network, traces = made[-1]
-    segments = schedule(network, windows(network, EPOCHS, kind), EPOCHS)
+    segments = schedule(layer_names(network), EPOCHS, kind)
     assert len(history.history["loss"]) == EPOCHS
     counts = {
         "segments": len(segments),

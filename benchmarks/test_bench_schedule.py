@@ -15,12 +15,14 @@ pytestmark = pytest.mark.benchmark(min_rounds=3, max_time=0.2, min_time=0.0001)
 def config(name: str, layers: list[str], boundaries: int, span: int) -> Any:
     """Return a configuration with so many boundaries, ``span`` ticks apart."""
     ticks = [span * number for number in range(1, boundaries + 1)]
-    one = [layers[number % len(layers)] for number in range(boundaries)]
     if name in ("round_robin", "random"):
         strategy = {"type": name, "window_size": 1, "iterative_span": span}
         return [{"layers": layers, "training_interval": [0, span * (boundaries + 1)], "strategy": strategy}]
     if name == "kempner":
-        stages = [{"start_step": tick, "specs": [{"module": layer}]} for tick, layer in zip(ticks, one, strict=True)]
+        stages = [
+            {"start_step": tick, "specs": [{"module": layers[i % len(layers)], "frozen": i // len(layers) % 2 == 0}]}
+            for i, tick in enumerate(ticks)
+        ]
         return {"freeze": [], "freeze_schedule": stages}
     if name == "fastai":
         calls = [{"at": tick, "call": "freeze_to", "n": number % 2} for number, tick in enumerate(ticks, start=1)]

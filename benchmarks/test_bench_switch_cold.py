@@ -6,7 +6,8 @@ import itertools
 from typing import Any
 
 import pytest
-from workload import BUILDERS, Traces, build, controller, describe, fit, optimizer_bytes, schedule, timed, windows
+from refreeze.engine.tree import layer_names
+from workload import BUILDERS, WINDOWS, Traces, build, controller, describe, fit, optimizer_bytes, schedule, timed
 
 
 @pytest.mark.parametrize("switch", ["cached", "rebuild"])
@@ -16,7 +17,7 @@ def test_first_visit(benchmark: Any, rounds: Any, model: str, switch: str) -> No
     network = build(model)
     traces, train = Traces(network), fit(network, 1)
     control = controller(network, switch=switch)
-    first, *others = schedule(network, windows(network, 4), 4)
+    first, *others = schedule(layer_names(network), WINDOWS)
     control.enter(first)  # the very first switch builds the optimizer and the metrics too
     train(1)
     before = len(traces.seconds)

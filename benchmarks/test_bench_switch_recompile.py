@@ -6,9 +6,11 @@ import itertools
 from typing import Any
 
 import pytest
+from refreeze.engine.tree import layer_names
 from workload import (
     BUILDERS,
     LARGE,
+    WINDOWS,
     Traces,
     build,
     compile_fresh,
@@ -18,7 +20,6 @@ from workload import (
     optimizer_bytes,
     schedule,
     timed,
-    windows,
 )
 
 
@@ -29,7 +30,7 @@ def test_recompile(benchmark: Any, rounds: Any, model: str, optimizer: str) -> N
     network = build(model)
     traces, train = Traces(network), fit(network, 1)
     train(1)  # with all trainable: only then can the same optimizer go on
-    first, *others = schedule(network, windows(network, 4), 4)
+    first, *others = schedule(layer_names(network), WINDOWS)
 
     def recompile(segment: Any) -> None:
         freeze(network, segment.frozen)

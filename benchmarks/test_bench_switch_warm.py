@@ -6,7 +6,8 @@ import itertools
 from typing import Any
 
 import pytest
-from workload import BUILDERS, Traces, build, controller, describe, fit, schedule, timed, windows
+from refreeze.engine.tree import layer_names
+from workload import BUILDERS, WINDOWS, Traces, build, controller, describe, fit, schedule, timed
 
 
 @pytest.mark.parametrize("model", BUILDERS)
@@ -15,7 +16,7 @@ def test_revisit(benchmark: Any, rounds: Any, model: str) -> None:
     network = build(model)
     traces, train = Traces(network), fit(network, 1)
     control = controller(network)
-    sets = schedule(network, windows(network, 4), 4)
+    sets = schedule(layer_names(network), WINDOWS)
     for segment in [*sets, *sets]:  # the second time, so that all which a first visit leaves to do is done
         control.enter(segment)
         train(1)

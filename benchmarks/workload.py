@@ -10,7 +10,6 @@ import keras
 import numpy as np
 from refreeze import Segment, segments
 from refreeze.dialects import dialect
-from refreeze.dialects.vl3d import DIALECT as VL3D
 from refreeze.engine.controller import Controller
 from refreeze.engine.executor import execute
 from refreeze.engine.history import merge
@@ -97,13 +96,12 @@ def fit(model: keras.Model, steps: int) -> Callable[[int], Any]:
     return lambda epochs: model.fit(x, y, epochs=epochs, batch_size=BATCH, shuffle=False, verbose=0)
 
 
-def windows(model: keras.Model, epochs: int, kind: str = "round robin") -> list[dict[str, Any]]:
+def windows(names: Sequence[str], epochs: int, kind: str = "round robin") -> list[dict[str, Any]]:
     """Return a configuration of vl3d that freezes a quarter of the layers at a time, another each epoch.
 
     Round robin has exactly ``WINDOWS`` frozen sets, for the layers beyond a multiple of it are left out; random draws
     hardly ever meet again.
     """
-    names = layer_names(model)
     quarter = len(names) // WINDOWS
     return [
         {
@@ -114,8 +112,9 @@ def windows(model: keras.Model, epochs: int, kind: str = "round robin") -> list[
     ]
 
 
-def schedule(model: keras.Model, config: Any, total: int) -> tuple[Segment, ...]:
-    return segments(VL3D.policy(config, layer_names(model), total=total), total)
+def schedule(names: Sequence[str], epochs: int, kind: str = "round robin") -> tuple[Segment, ...]:
+    """Return the segments of ``windows``."""
+    return segments(dialect("vl3d").policy(windows(names, epochs, kind), names, total=epochs), epochs)
 
 
 def controller(model: keras.Model, **options: Any) -> Controller:

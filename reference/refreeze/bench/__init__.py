@@ -1,0 +1,41 @@
+"""Benchmarks: two runs of them compared, and one reported, with pictures. Reads what pytest-benchmark stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refreeze.bench.compare import compare
+from refreeze.bench.report import report
+
+group = typer.Typer(help="Compare two runs of the benchmarks, or report one.", no_args_is_help=True)
+
+
+@group.command("compare")
+def _compare(
+    old: Annotated[str, typer.Argument(help="A JSON file of pytest-benchmark, or the number of a stored run.")],
+    new: Annotated[str, typer.Argument(help="The same, of the run to judge.")],
+    fail: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD:MORE", help="Exit 1 past it: median:10%, min:0.001, …")
+    ] = None,
+    storage: Annotated[str, typer.Option(metavar="FOLDER", help="Where stored runs are.")] = ".benchmarks",
+) -> None:
+    """Print NEW / OLD for every benchmark: exit 0, or 1 past a threshold, or 2 if the input is at fault."""
+    raise typer.Exit(compare(old, new, fail or (), storage))
+
+
+@group.command("report")
+def _report(
+    reference: Annotated[str, typer.Argument(metavar="JSON", help="A JSON file of pytest-benchmark.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")],
+) -> None:
+    """Write a run as Markdown and HTML, with pictures."""
+    for path in report(reference, out):
+        typer.echo(path)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group ``bench`` to ``app``."""
+    app.add_typer(group, name="bench")
