@@ -114,6 +114,16 @@ def tied() -> keras.Model:
     return keras.Model(start, Transposed(first, name="b")(x))
 
 
+def test_a_variable_of_two_layers_is_frozen_if_either_is() -> None:
+    model = tied()
+    kernel, flags = model.get_layer("a").kernel, Flags(model, ["a", "b"])
+    seen = []
+    for frozen in ([], ["a"], ["b"], ["a", "b"], []):
+        flags.write(frozenset(frozen))
+        seen.append(kernel.trainable)
+    assert seen == [True, False, False, False, True]
+
+
 def test_variables_in_a_whole_run_move_exactly_when_they_are_scheduled_to() -> None:
     """Layers and variables of one schedule; statistics of the normalization have no name of their own, and move."""
     sets = [{"one/bias", "norm/gamma", "norm/beta"}, {"one", "two/kernel"}, {"one/bias", "one", "head/bias"}]
