@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +84,8 @@ def verify(
     timeout: _Timeout = 20,
 ) -> None:
     """Check an implementation by the laws: exit 0 if all hold, 1 if one is broken, 2 if the adapter is at fault."""
+    # Hypothesis keeps a cache: not where the user happens to be.
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir(), "refreeze-hypothesis")))
     try:
         from refreeze.conformance import known, runner
         from refreeze.conformance import report as kit_report

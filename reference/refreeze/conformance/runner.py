@@ -148,17 +148,12 @@ def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collec
 
 
 def try_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
-    """Return how ``case`` breaks the law, None if it does not.
-
-    Raises ``NotSupported``, ``Fault``, and ``InvalidSpec`` if the case is none of the law.
-    """
+    """Return how ``case`` breaks the law, None if it does not; raises ``NotSupported`` and ``Fault``."""
     try:
         check.law.check(check.dialect, adapter.ask, case)
     except Broken as broken:
         replay = f"refreeze verify {adapter.name} --law {check.law.id} --replay {shlex.quote(json.dumps(case))}"
         return Failure(case, broken.what, broken.got, broken.should_be, replay)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidSpec("case", case, f"a case of {check.law.id} ({type(error).__name__}: {error})") from error
     return None
 
 
@@ -237,10 +232,13 @@ def _result(
 
 
 def try_given_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
-    """Return what ``try_case`` does, of a case that comes from outside."""
+    """Return what ``try_case`` does, of a case from outside; raises ``InvalidSpec`` also if it is none of the law."""
     for key in {"request", "other"} & case.keys():
         reference.check_request({"refreeze": PROTOCOL, "id": "", **case[key]})
-    return try_case(adapter, check, case)
+    try:
+        return try_case(adapter, check, case)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidSpec("case", case, f"a case of {check.law.id} ({type(error).__name__}: {error})") from error
 
 
 def replay(adapter: Adapter, chosen: Iterable[Check], case: Case) -> Report:
