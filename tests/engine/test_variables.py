@@ -118,7 +118,7 @@ def test_a_variable_of_two_layers_is_frozen_if_either_is() -> None:
     model = tied()
     kernel, flags = model.get_layer("a").kernel, Flags(model, ["a", "b"])
     seen = []
-    for frozen in ([], ["a"], ["b"], ["a", "b"], []):
+    for frozen in ([], ["b"], ["a"], ["a", "b"], []):
         flags.write(frozenset(frozen))
         seen.append(kernel.trainable)
     assert seen == [True, False, False, False, True]
