@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import pytest
 from refreeze import Conflict, InvalidSpec, ScheduleError, Unsupported
-from refreeze.engine import FreezeTrainingExecutor
+from refreeze.engine import FreezeSchedule, FreezeTrainingExecutor
 from small_models import build, fit, slots, weights
 
 pytestmark = pytest.mark.engine
@@ -86,6 +86,30 @@ def test_options(options: dict[str, Any], message: str) -> None:
     error = refused(build("dense"), **options)
     assert isinstance(error, InvalidSpec)
     assert str(error) == message
+
+
+@pytest.mark.parametrize(
+    ("dialect", "config"),
+    [
+        ("freezeout", {"layers": ["one", "two", "head"]}),
+        ("lightning", {"backbone": ["one"], "learning_rate": 0.1}),
+    ],
+)
+def test_learning_rates_of_single_layers(dialect: str, config: dict[str, Any]) -> None:
+    model = build("dense")
+    before = weights(model)
+    with pytest.raises(Unsupported, match=r"^the schedule has learning rates of their own for .*one.*, and a Keras"):
+        fit(model, callbacks=[FreezeSchedule(config, dialect=dialect)])(1)
+    assert weights(model) == before
+
+
+def test_a_dialect_that_could_have_rates_of_single_layers_runs_without_them() -> None:
+    model = build("dense")
+    config = {"backbone": ["one"], "unfreeze_backbone_at_epoch": 1}
+    before = weights(model)
+    fit(model, callbacks=[FreezeSchedule(config, dialect="lightning")])(1)
+    after = weights(model)
+    assert {name for name in after if after[name] == before[name]} == {"one/kernel", "one/bias"}
 
 
 def test_SCH_6_overlapping_rates() -> None:

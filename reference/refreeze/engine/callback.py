@@ -18,6 +18,7 @@ from refreeze.dialects import dialect as find_dialect
 from refreeze.dialects import files
 from refreeze.engine import tree
 from refreeze.engine.controller import Controller, log_frozen_summary
+from refreeze.engine.optimizer import check_single_rates
 from refreeze.errors import InvalidSpec, Unsupported
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, cut, segments
@@ -116,9 +117,9 @@ class FreezeSchedule(keras.callbacks.Callback):
     def _policy_of_model(self, epochs: int) -> Policy:
         by_layer = self._language.names == "layers"
         names = tree.layer_names(self.model) if by_layer else tree.variable_names(self.model)
-        return self._language.policy(
-            self._config, names, total=epochs * self._per_epoch, steps_per_epoch=self._steps or 1
-        )
+        run = {"total": epochs * self._per_epoch, "steps_per_epoch": self._steps or 1}
+        check_single_rates(self._language.learning_rates(self._config, names, **run))
+        return self._language.policy(self._config, names, **run)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         tick = epoch * self._per_epoch

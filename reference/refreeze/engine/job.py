@@ -28,6 +28,7 @@ from refreeze.engine.controller import parameter_counts
 from refreeze.engine.executor import SegmentReport, execute
 from refreeze.engine.guard import FrozenGuard
 from refreeze.engine.history import merge
+from refreeze.engine.optimizer import check_single_rates
 from refreeze.errors import InvalidSpec
 from refreeze.loading import call_object
 from refreeze.policy import check_int
@@ -208,6 +209,7 @@ def run(
     if in_steps and (resume or checkpoint_every is not None):
         raise InvalidSpec("--resume, --checkpoint-every", language.name, "absent: a schedule in steps is one fit")
     ticks = check_int("--epochs", total) * (steps if in_steps else 1)
+    check_single_rates(language.learning_rates(config, names, total=ticks, steps_per_epoch=steps))
     policy = language.policy(config, names, total=ticks, steps_per_epoch=steps)
     schedule = segments(policy, ticks)
     folder = _folder(out, resume)

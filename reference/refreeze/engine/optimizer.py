@@ -13,6 +13,7 @@ import keras
 
 from refreeze.engine.tree import trainable_by_birth
 from refreeze.errors import InvalidSpec, Unsupported
+from refreeze.rates import Rates
 
 OptimizerState = Literal["keep", "reset", "reset_unfrozen"]
 
@@ -39,6 +40,20 @@ def check(model: Any, state: str, sets_rate: bool) -> None:
         raise Unsupported(
             f"the schedule sets learning rates, but optimizer {inner.name!r} computes its own, with "
             f"{type(inner._learning_rate).__name__}; give it a number, or take the rates out of the schedule"
+        )
+
+
+def check_single_rates(rates: Rates | None) -> None:
+    """Raise ``Unsupported`` if a configuration gives single names learning rates of their own.
+
+    A Keras optimizer has one rate. Scaling gradients instead is not the same for Adam and its kin, under clipping, or
+    for weight decay; training without those rates would be another schedule.
+    """
+    if rates is not None:
+        shown = ", ".join(sorted(rates.names)[:5]) + (", …" if len(rates.names) > 5 else "")
+        raise Unsupported(
+            f"the schedule has learning rates of their own for {shown}, and a Keras optimizer has one for all; "
+            "compute them with refreeze.rates, or leave them out of the configuration"
         )
 
 
