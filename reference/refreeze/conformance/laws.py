@@ -241,7 +241,7 @@ def _form(ask: Ask, request: Request) -> object:
     answer = _asked(ask, {"op": "canonical", "dialect": request["dialect"], "config": request["config"]})
     if not isinstance(answer, Canonical):
         raise Broken(f"canonical form of the {request['dialect']} configuration", answer, "a form")
-    return answer.form
+    return answer.canonical
 
 
 def equal_forms_equal_schedules(ask: Ask, case: Case) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from refreeze import Segment
 from refreeze.dialects import dialect
@@ -22,7 +22,6 @@ Level = Literal["schedule", "execution"]
 ErrorId = Literal[
     "invalid-spec", "unknown-name", "needs-model", "empty-selection", "conflict", "schedule-mismatch"
 ]  # fmt: skip
-ERROR_IDS: tuple[str, ...] = get_args(ErrorId)
 Request = dict[str, Any]
 
 
@@ -63,7 +62,7 @@ class Applied:
     """The frozen names after applying once, and how many elements were flipped."""
 
     frozen: frozenset[str]
-    flipped: int
+    flipped: Annotated[int, Meta(ge=0)]
 
     def __str__(self) -> str:
         return f"frozen {' '.join(sorted(self.frozen)) or '-'}, {self.flipped} flipped"
@@ -73,17 +72,17 @@ class Applied:
 class Canonical:
     """The canonical form of a configuration: any JSON."""
 
-    form: Any
+    canonical: Any
 
     def __str__(self) -> str:
-        return msgspec.json.encode(self.form).decode()
+        return msgspec.json.encode(self.canonical).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """The configuration is wrong; the message is for people."""
 
-    error: str
+    error: ErrorId
     message: str = field(default="", compare=False)
 
     def __str__(self) -> str:
@@ -94,44 +93,14 @@ class Rejected:
 class Unsupported:
     """The request is not a capability of the implementation."""
 
+    unsupported: Literal[True] = True
+
     def __str__(self) -> str:
         return "unsupported"
 
 
 Answer = Schedule | Applied | Canonical | Rejected | Unsupported
-
-
-class _Segment(Struct):
-    start: int
-    stop: int
-    frozen: tuple[str, ...]
-    learning_rate: float | None = None
-    bn_frozen: tuple[str, ...] = ()
-
-
-class _Error(Struct):
-    error: ErrorId
-    message: str = ""
-
-
-class _Unsupported(Struct):
-    unsupported: Literal[True]
-
-
-class _Schedule(Struct):
-    segments: tuple[_Segment, ...]
-
-
-class _Applied(Struct):
-    frozen: tuple[str, ...]
-    flipped: Annotated[int, Meta(ge=0)]
-
-
-class _Canonical(Struct):
-    canonical: Any
-
-
-_FORMS: dict[str, Any] = {"segments": _Schedule, "apply": _Applied, "canonical": _Canonical}
+_FORMS: dict[str, type[Answer]] = {"segments": Schedule, "apply": Applied, "canonical": Canonical}
 
 
 def read_answer(op: str, data: Any) -> Answer:
@@ -139,25 +108,12 @@ def read_answer(op: str, data: Any) -> Answer:
 
     Keys that the protocol does not know are ignored. Raises ``InvalidSpec`` for what is no answer to that.
     """
-    form: Any = _Error if "error" in data else _Unsupported if "unsupported" in data else _FORMS[op]
+    form: Any = Rejected if "error" in data else Unsupported if "unsupported" in data else _FORMS[op]
     try:
-        match msgspec.convert(data, form):
-            case _Error(error, message):
-                return Rejected(error, message)
-            case _Schedule(found):
-                return Schedule(
-                    tuple(
-                        Segment(s.start, s.stop, frozenset(s.frozen), s.learning_rate, frozenset(s.bn_frozen))
-                        for s in found
-                    )
-                )
-            case _Applied(frozen, flipped):
-                return Applied(frozenset(frozen), flipped)
-            case _Canonical(canonical):
-                return Canonical(canonical)
+        answer: Answer = msgspec.convert(data, form)
     except msgspec.ValidationError as error:
         raise InvalidSpec("answer", data, f"an answer to {op!r} ({error})") from None
-    return Unsupported()
+    return answer
 
 
 @functools.cache
