@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def kill_until(kills: int, tmp_path: Path, seed: int) -> Counter[str]:
             folder = tmp_path / str(number)
         else:
             when[last] += 1
+            for path in folder.glob("epoch-*.npz"):
+                assert zipfile.ZipFile(path).testzip() is None, f"{path} is not whole, killed while {last}"
     assert run(folder)[1] == uninterrupted
     return when
 

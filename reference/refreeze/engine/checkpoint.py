@@ -95,9 +95,7 @@ class Checkpointer:
         for segment in schedule:
             step = self._every or segment.stop
             edges = [*range(segment.start // step * step, segment.stop, step), segment.stop]
-            yield from (
-                part for start, stop in pairwise(edges) for part in cut([segment], max(start, segment.start), stop)
-            )
+            yield from (part for start, stop in pairwise(edges) for part in cut([segment], start, stop))
 
     def found(self) -> list[Path]:
         """Return the checkpoints that there are, whole or not, the newest first."""
