@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import json
-import runpy
+import subprocess
 import sys
 from importlib import resources
 
@@ -124,9 +124,8 @@ def shipped(name):
     return json.loads(resources.files("refreeze.dialects").joinpath("schemas", f"{name}.json").read_text())
 
 
-def test_generating_the_schemas_again_changes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["refreeze.dialects", str(tmp_path)])
-    runpy.run_module("refreeze.dialects", run_name="__main__")
+def test_generating_the_schemas_again_changes_nothing(tmp_path):
+    subprocess.run([sys.executable, "-m", "refreeze.dialects", str(tmp_path)], check=True)
     folder = resources.files("refreeze.dialects") / "schemas"
     again = {file.name: file.read_text() for file in tmp_path.iterdir()}
     assert again == {file.name: file.read_text() for file in folder.iterdir()}
