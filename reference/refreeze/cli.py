@@ -283,6 +283,7 @@ def run(
     )  # fmt: skip
 
 
+bench.register(app)
 conformance.register(app)
 
 if __name__ == "__main__":
