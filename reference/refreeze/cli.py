@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 import refreeze
+from refreeze import bench
 from refreeze.conformance import cli as conformance
 from refreeze.dialects import Dialect, dialect, dialects, files
 from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported
