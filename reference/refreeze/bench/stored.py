@@ -174,7 +174,7 @@ def read(where: str, reference: str, storage: str = ".benchmarks") -> Run:
         if len(found) != 1:
             raise ValueError("; ".join(problems) or f"{len(found)} match")
         return msgspec.convert(found[0], Run)
-    except (ValueError, KeyError, TypeError) as error:  # msgspec's is a ValueError
+    except (ValueError, KeyError, TypeError, NotImplementedError) as error:  # msgspec's is a ValueError
         raise InvalidSpec(where, reference, f"{allowed} ({error})") from None
 
 
