@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from refreeze import plot
 from refreeze.bench.pictures import pictures
 from refreeze.bench.stored import Benchmark, Ratio, Run, number, paired, ratio, read, seconds
 
@@ -98,6 +97,8 @@ def report(reference: str, out: Path) -> list[Path]:
 
     Raises ``InvalidSpec`` for what is no run, ``Unsupported`` without matplotlib, and ``OSError``.
     """
+    from refreeze import plot  # here, because numpy takes most of the time of `import refreeze.bench`
+
     run = read("JSON", reference)
     page = _Page()
     dirty = " and uncommitted changes" if run.commit_info.dirty else ""
