@@ -33,7 +33,8 @@ def a_spec(
     stop = start + draw(st.integers(1, spans * span))
     found: Spec = {"layers": chosen, "training_interval": [start, stop]}
     if kind != "plain":
-        window = draw(st.integers(1, n))
+        uneven = [window for window in range(1, n) if n % window] or [n]
+        window = draw(st.integers(1, n) | st.sampled_from((*uneven, n)))
         found["strategy"] = {"type": kind, "window_size": window, "iterative_span": span}
         if kind == "random" and draw(st.integers(0, 3)):
             found["strategy"]["seed"] = draw(c.SEEDS)
