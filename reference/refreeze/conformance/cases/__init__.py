@@ -176,4 +176,4 @@ def meant(wanted: str | list[str], declared: list[str]) -> list[str]:
 def misspelt(draw: DrawFn, names: list[str]) -> str:
     """Return a name that is none of ``names`` and no container, but resembles one."""
     name = draw(st.sampled_from(tuple(names)))
-    return draw(st.sampled_from((f"{name}x", name[:2], name[:3], name.upper(), f"{name}/deeper", "nowhere")))
+    return draw(st.sampled_from((name[:2], f"{name}x", name[:3], name.upper(), f"{name}/deeper", "nowhere")))

@@ -26,7 +26,7 @@ def some_groups(draw: DrawFn, declared: list[str], least: int = 1) -> list[list[
 def a_call(draw: DrawFn, kinds: tuple[str, ...], ticks: int, groups: int) -> Call:
     call: Call = {"at": draw(st.integers(0, ticks)), "call": draw(st.sampled_from(kinds))}
     if call["call"] == "freeze_to":
-        call["n"] = draw(st.sampled_from((-1, 1, -2, 2, -groups - 1, 0, groups + 1)))
+        call["n"] = draw(st.sampled_from((-1, 1, -groups - 1, -2, 2, 0, groups + 1)))
     if call["call"] == "bn_freeze":
         call["do_freeze"] = draw(st.booleans())
     return call

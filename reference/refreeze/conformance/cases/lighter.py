@@ -96,7 +96,7 @@ def gradual(draw: DrawFn) -> Request:
     """Return a freezer that releases several entries one after the other."""
     every = "unfreeze_every_n_epochs"
     start = "start_epoch"
-    combinations = ((start, every), (every,), (start,), (start, every, "until_epoch"), (every, "until_step"))
+    combinations = ((start,), (start, every), (every,), (start, every, "until_epoch"), (every, "until_step"), (start,))
     when = draw(st.sampled_from(combinations))
     declared = list(PARAMETERS)
     freezer = a_freezer(draw, declared, when=when, entries=2)
