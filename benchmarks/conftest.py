@@ -64,11 +64,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _slow(model: str, **chosen: Any) -> bool:
     """Return whether a benchmark is left out of the default ten minutes."""
-    if model == "mobilenetv2":
-        return "rebuild" in str(chosen) or chosen.get("kind") == "random" or chosen.get("share") in (0.25, 0.75)
-    if "kind" in chosen or "how" in chosen:
-        return model == "transformer"
-    return model == "resnet50"
+    if "kind" in chosen:  # whole runs: up to twenty traces each
+        dear = chosen["implementation"] == "refreeze rebuild" or chosen["kind"] == "random"
+        return model in ("transformer", "resnet50") or (model == "mobilenetv2" and dear)
+    if "how" in chosen:  # memory: a process each
+        return model in ("transformer", "resnet50") or (model == "mobilenetv2" and chosen["how"] == "rebuild")
+    return model == "resnet50" or (model == "mobilenetv2" and chosen.get("share") in (0.25, 0.75))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
