@@ -67,6 +67,14 @@ def test_the_rates_start_at_the_peak_and_change_at_every_step():
     assert DIALECT.learning_rates({"learning_rate": 0.512}, THREE, total=5).learning_rates_at(0)["stem"] == 1.0
 
 
+def test_a_share_too_small_to_divide_by_is_rejected():
+    tiny = {"t_0": 1e-120}
+    with pytest.raises(InvalidSpec, match="t_0 = 1e-120 must be a share by which learning_rate can be divided"):
+        DIALECT.learning_rates(tiny, THREE, total=5)
+    unscaled = DIALECT.learning_rates(tiny | {"scale_lr": False}, THREE, total=5)
+    assert set(unscaled.learning_rates_at(1)) == {"head"}
+
+
 def test_a_dialect_without_rates_has_none():
     assert dialect("composer").learning_rates({}, THREE, total=5) is None
 

@@ -222,7 +222,7 @@ WRONG_FUNCTIONS = [
     ),
     (
         freezeout.test_the_rates_are_those_of_the_script_while_a_layer_trains,
-        *("DIALECT", "refreeze.dialects.freezeout", "peak / float(t) if config.scale_lr else peak", "peak"),
+        *("DIALECT", "refreeze.dialects.freezeout", "peak / t if config.scale_lr else peak", "peak"),
     ),
     (
         freezeout.test_the_rates_are_those_of_the_script_while_a_layer_trains,

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from refreeze.dialects import Dialect
 from refreeze.dialects.common import Layers, Rate, Share, chosen, exactly_share, frozen_from
+from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy
 from refreeze.rates import Rates, cosine
 
@@ -69,11 +70,15 @@ def rates(config: Config, names: Sequence[str] | None, total: int) -> Rates:
     """Return the learning rate of each layer, in steps: half a cosine from its peak at step 0 to 0 at step t * total.
 
     At step ``j <= t * total`` it is ``learning_rate / (2 t) * (1 + cos(pi * j / (t * total)))``, without ``scale_lr``
-    half of ``learning_rate`` in place of the first factor; a frozen layer has none. Raises as ``policy`` does.
+    half of ``learning_rate`` in place of the first factor; a frozen layer has none. Raises as ``policy`` does, and
+    ``InvalidSpec`` for a share so small that the rate of the first layer is no number.
     """
-    peak = config.learning_rate
+    peak = Fraction(config.learning_rate)
     found = shares(config, names).items()
-    curves = {name: (peak / float(t) if config.scale_lr else peak, t * total) for name, t in found if total}
+    try:
+        curves = {name: (float(peak / t if config.scale_lr else peak), t * total) for name, t in found if total}
+    except OverflowError:
+        raise InvalidSpec("t_0", config.t_0, "a share by which learning_rate can be divided") from None
     return cosine(curves)
 
 
