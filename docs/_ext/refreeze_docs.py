@@ -6,12 +6,16 @@ from typing import Any
 
 import api
 import clause
+import frameworks
 import schema
+import timeline
 
 
 def setup(app: Any) -> dict[str, object]:
     """Register the directives, for Sphinx."""
     clause.setup(app)
     api.setup(app)
+    frameworks.setup(app)
     schema.setup(app)
+    timeline.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
