@@ -52,7 +52,11 @@ def checks(clause: str) -> nodes.Node:
         for name, description in found.items()
     ]
     box = nodes.container(classes=["checks"])
-    counts = [f"{number} {what}{'s' * (number != 1)}" for number, what in ((len(names), "law"), (len(found), "vector"))]
+    counts = [
+        f"{number} {what}{'s' * (number != 1)}"
+        for number, what in ((len(names), "law"), (len(found), "vector"))
+        if number
+    ]
     box += nodes.raw("", f"<details><summary>Checked by {' and '.join(counts)}</summary>", format="html")
     box += nodes.bullet_list("", *items)
     box += nodes.raw("", "</details>", format="html")
