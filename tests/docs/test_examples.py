@@ -2,7 +2,8 @@
 
 A page is one program, in an empty folder: ``pycon`` blocks are doctests, ``python`` blocks are run, blocks whose first
 line is a comment with a file name are written to that file, and in ``console`` blocks the commands after ``$`` are run
-and their output compared, where ``…`` alone on a line stands for any lines, and within one for any text.
+and their output compared, where ``…`` alone on a line stands for any lines, and within one for any text. A ``timeline``
+shows the ``policy`` of the page. The folder of the benchmark tutorial is not empty: the runs that it reads are there.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from pages import Block, blocks, title, written
+import refreeze
+from pages import DOCS, ROOT, Block, blocks, title, written
 
+TOX = (ROOT / "tox.ini").read_text(encoding="utf-8")
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 RUN = ("pycon", "python", "console")
-NOT_HERE = re.compile(r"pip install|tox|git |refreeze run")
-"""Commands that other tests run, or that need a network."""
+NOT_HERE = re.compile(r"^(pip|tox|git|pytest|python|node|refreeze run)\b|'node ")
+"""Commands that other tests run, or that need a network, another program or minutes: what they name must be there."""
 
 
 def pages() -> list[object]:
@@ -35,6 +40,8 @@ def pages() -> list[object]:
 @pytest.mark.parametrize("page", pages())
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    if page.stem == "read-a-benchmark-report":
+        shutil.copytree(DOCS / "tutorials" / "benchmark-runs", tmp_path, dirs_exist_ok=True)
     monkeypatch.syspath_prepend(str(tmp_path))
     names: dict[str, object] = {"__name__": "__main__"} | (a_users_model() if page.name == "README.md" else {})
     known = {*sys.modules}
@@ -73,10 +80,17 @@ def run(block: Block, names: dict[str, object], page: Path) -> None:
     elif block.kind == "python":
         source = "\n" * (block.line - 1) + block.text
         exec(compile(source, str(page), "exec"), names)
+    elif block.kind == "timeline":
+        total = int(block.argument.split()[0])
+        shown = eval(block.text, {**vars(refreeze)})
+        assert refreeze.segments(shown, total) == refreeze.segments(names["policy"], total)
     elif block.kind == "console":
         for command, expected in commands(block.text):
-            if not NOT_HERE.search(command):
-                shell(command, expected, f"{title(page)}, line {block.line}")
+            where = f"{title(page)}, line {block.line}"
+            if NOT_HERE.search(command):
+                assert wrong(command) == [], where
+            else:
+                shell(command, expected, where)
 
 
 def commands(text: str) -> list[tuple[str, str]]:
@@ -87,6 +101,40 @@ def commands(text: str) -> list[tuple[str, str]]:
         command, _, output = part.partition("\n")
         found.append((re.sub(r"\s+# .*", "", command), output))
     return found
+
+
+def wrong(command: str) -> list[str]:
+    """Return what a command names that is not there: environments of tox, files, commands and options of refreeze."""
+    found = [part for part in re.findall(r"tox -e (\w+)", command) if f"[testenv:{part}]" not in TOX]
+    found += [extra for extra in re.findall(r"refreeze\[(\w+)\]", command) if f"\n{extra} = [" not in PROJECT]
+    if called := re.match(r"(?:pytest|python) (.*)", command):
+        paths = [part for part in called[1].split() if "/" in part]
+        found += [path for path in paths if not (ROOT / path).exists()]
+    if called := re.match(r"refreeze ((?:[a-z]+ )+)", command):
+        done = subprocess.run(
+            [sys.executable, "-m", "refreeze.cli", *called[1].split(), "--help"], capture_output=True, text=True
+        )
+        found += [called[1]] if done.returncode else []
+        found += [option for option in re.findall(r"--[a-z-]+", command) if option not in done.stdout]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("tox -e docs", []),
+        ("tox -e dcos", ["dcos"]),
+        ("pip install 'refreeze[run]'", []),
+        ("pip install 'refreeze[runn]'", ["runn"]),
+        ("pytest tests/docs/test_examples.py", []),
+        ("pytest tests/docs/test_exmaples.py", ["tests/docs/test_exmaples.py"]),
+        ("refreeze run --spec x", []),
+        ("refreeze run --sepc x", ["--sepc"]),
+        ("refreeze rnu --spec x", ["rnu ", "--spec"]),
+    ],
+)
+def test_a_command_that_is_not_there_is_found(command, found):
+    assert wrong(command) == found
 
 
 def shell(command: str, expected: str, where: str) -> None:
