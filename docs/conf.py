@@ -35,6 +35,7 @@ pygments_dark_style = "native"
 autodoc_mock_imports = ["keras", "tensorflow", "sklearn"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_type_aliases = {"Figure": "matplotlib.figure.Figure"}  # imported for types only
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
