@@ -118,7 +118,8 @@ def _set_mode(layer: Any, mode: Mode) -> None:
             with keras.StatelessScope():  # assignments end in the scope, and with it
                 return plain(inputs, training=True, mask=mask)
         finally:
-            layer._trainable = flag
+            # Replicas are traced in turns, inside of each other's calls: only the one that found it false puts it back.
+            layer._trainable = layer._trainable and flag
 
     call.mode = mode  # type: ignore[attr-defined]
     layer.call = call

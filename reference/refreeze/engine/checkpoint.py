@@ -27,8 +27,8 @@ from msgspec import Meta, Struct
 import refreeze
 from refreeze import wire
 from refreeze.engine import optimizer as optimizers
-from refreeze.engine.tree import nodes
-from refreeze.errors import CheckpointError, InvalidSpec
+from refreeze.engine.tree import layers_within, nodes
+from refreeze.errors import CheckpointError, InvalidSpec, Unsupported
 from refreeze.policy import check_int
 from refreeze.schedule import Segment, check_same_past, cut
 
@@ -69,7 +69,9 @@ class Checkpointer:
     sum to the segment's (EXE-1), and Keras callbacks begin anew with each. The parts are the same in a resumed run.
     The ``keep >= 1`` newest stay. ``other_past=True`` resumes under a schedule whose past differs as well (RES-3).
 
-    Under a distribution strategy of several workers the chief alone writes, and all read: ``directory`` is shared.
+    Under a distribution strategy of several workers the chief alone writes, and all read: ``directory`` is shared. If
+    one worker is lost, all are started again. What is written is the state of one replica, so all must have the same:
+    a batch normalization has to be ``synchronized``, else Keras keeps other moving statistics on every replica.
     """
 
     def __init__(
@@ -107,8 +109,15 @@ class Checkpointer:
         One that is damaged, of another version of the format, or of another model is skipped, with a warning in the
         log. Nothing is changed before a checkpoint is found that fits. Raises ``InvalidSpec`` if the folder cannot be
         made, or has checkpoints and ``resume`` is false; ``CheckpointError`` if it has some, and none can be used;
-        ``ScheduleMismatch`` if the schedule that the newest was written under has another past (RES-3).
+        ``ScheduleMismatch`` if the schedule that the newest was written under has another past (RES-3);
+        ``Unsupported`` if replicas have other statistics than each other.
         """
+        if apart := _apart(model):
+            raise Unsupported(
+                f"layer {apart[0]!r} has moving statistics of its own on each of "
+                f"{model.distribute_strategy.num_replicas_in_sync} replicas, and a checkpoint has one state for all; "
+                "make it with BatchNormalization(synchronized=True)"
+            )
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -179,6 +188,14 @@ class Checkpointer:
         except OSError as error:
             raise CheckpointError(str(path), f"cannot be written ({error.strerror or error})") from error
         return path
+
+
+def _apart(model: Any) -> list[str]:
+    """Return the layers of which each replica has statistics of its own."""
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        return []
+    norms = ((node, part) for node in nodes(model) for part in layers_within(node.layer))
+    return [n.path for n, part in norms if isinstance(part, keras.layers.BatchNormalization) and not part.synchronized]
 
 
 def _variables(model: Any) -> list[Any]:
