@@ -1,4 +1,4 @@
-"""What the frameworks do: the table of answers, made of the results of the experiments."""
+"""What the frameworks do: tables of answers and versions, and what was seen, made of the results of the experiments."""
 
 from __future__ import annotations
 
@@ -34,36 +34,65 @@ def said(cell: dict[str, Any]) -> str:
     return cell["answer"] or f"*{cell['why']}*"
 
 
-def markdown(found: dict[str, dict[str, Any]]) -> str:
-    """Return the page's text: one table, then for each question how it was asked and what was seen."""
+def shown(value: Any) -> str:
+    """Return in Markdown what was seen."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case str():
+            return f"`` {value} ``"
+        case dict():
+            return "; ".join(f"{key}: {shown(inner)}" for key, inner in value.items())
+        case [list(), *_]:
+            return "; then ".join(map(shown, value))
+        case list():
+            return ", ".join(map(str, value)) or "nothing"
+    return str(value)
+
+
+def overview(found: dict[str, dict[str, Any]]) -> str:
+    """Return the table of all questions, and that of the versions."""
     lines = ["| question | " + " | ".join(NAMES.values()) + " |", "|---" * (len(NAMES) + 1) + "|"]
+    versions: dict[str, set[str]] = {system: set() for system in NAMES}
     for name, result in found.items():
         cells = {cell["system"]: said(cell) for cell in result["cells"]}
         lines.append(
             f"| [{result['question']}](#{name.replace('_', '-')}) | " + " | ".join(cells[s] for s in NAMES) + " |"
         )
+        for cell in result["cells"]:
+            if with_ := cell.get("versions"):
+                versions[cell["system"]].add(", ".join(f"{package} {with_[package]}" for package in sorted(with_)))
+    lines += ["", "| system | asked with |", "|---|---|"]
+    lines += [f"| {NAMES[system]} | {'; '.join(sorted(with_))} |" for system, with_ in versions.items()]
+    return "\n".join(lines)
+
+
+def details(found: dict[str, dict[str, Any]]) -> str:
+    """Return a section for each question: how it was asked and when, and what was seen."""
+    lines = []
     for name, result in found.items():
         lines += ["", f"({name.replace('_', '-')})=", f"## {result['question']}", "", result["how"], ""]
         lines += ["```console", f"$ python docs/experiments/{name}.py", "```", "", f"Asked on {result['date']}.", ""]
         for cell in result["cells"]:
-            versions = ", ".join(f"{package} {version}" for package, version in cell.get("versions", {}).items())
-            lines += [f"**{NAMES[cell['system']]}**{versions and f' ({versions})'}: {said(cell)}", ""]
-            if cell.get("observed"):
-                seen = "; ".join(f"{what}: `{json.dumps(value)}`" for what, value in cell["observed"].items())
-                lines += [f": {seen}", ""]
+            lines.append(f"**{NAMES[cell['system']]}**: {said(cell)}")
+            lines += [f": {what}: {shown(value)}" for what, value in cell.get("observed", {}).items()] + [""]
     return "\n".join(lines)
 
 
 class Frameworks(SphinxDirective):
-    """``{frameworks} experiments/results``: the table and the sections."""
+    """``{frameworks} tables``, then ``{frameworks} sections``: headings would come before what is in one directive."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        folder = Path(self.env.srcdir) / self.arguments[0]
+        folder = Path(self.env.srcdir) / "experiments" / "results"
         for path in folder.glob("*.json"):
             self.env.note_dependency(str(path))
-        return self.parse_text_to_nodes(markdown(results(folder)), allow_section_headings=True)
+        if self.arguments[0] == "sections":
+            return self.parse_text_to_nodes(details(results(folder)), allow_section_headings=True)
+        tables = self.parse_text_to_nodes(overview(results(folder)))
+        tables[0]["classes"] = ["frameworks"]  # type: ignore[index]
+        return tables
 
 
 def setup(app: Any) -> None:

@@ -27,7 +27,7 @@ def drawn(segments: tuple[Segment, ...], names: list[str]) -> str:
         said.append(f"{row.names[0]} {', '.join(f'[{start}, {stop})' for start, stop in ranges) or 'never'}")
     ticks = sorted({0, total, *(segment.start for segment in segments)})
     axis = "".join(f'<b style="left:{at(tick)}">{tick}</b>' for tick in ticks)
-    lines.append(f"<span></span><span>{axis}</span>")
+    lines.append(f"<span></span><span>{axis}</span><small><i></i>frozen</small>")
     label = html.escape(f"Frozen: {'; '.join(said)}")
     return f'<div class="timeline" role="img" aria-label="{label}">{"".join(lines)}</div>'
 
