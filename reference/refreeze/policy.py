@@ -116,16 +116,17 @@ def rate(learning_rate: float, every: int | None = None) -> Policy:
 
 def _together(policies: tuple[Policy, ...], later_wins: bool) -> Policy:
     def at(tick: int) -> State:
-        frozen = mentioned = bn_frozen = NOTHING
-        rates: set[float] = set()
+        frozen, mentioned, bn_frozen, rates = set[str](), set[str](), set[str](), set[float]()
         for state in (policy.at(tick) for policy in policies):
-            frozen = (frozen - state.mentioned if later_wins else frozen) | state.frozen
+            frozen -= state.mentioned if later_wins else NOTHING
+            frozen |= state.frozen
             mentioned |= state.mentioned
             bn_frozen |= state.bn_frozen
             rates |= set() if state.learning_rate is None else {state.learning_rate}
         if len(rates) > 1:
             raise Conflict(tick, rates)
-        return State(frozen, mentioned, rates.pop() if rates else None, bn_frozen)
+        rate = rates.pop() if rates else None
+        return State(frozenset(frozen), frozenset(mentioned), rate, frozenset(bn_frozen))
 
     names = NOTHING.union(*(policy.names for policy in policies))
     return Policy(names, at, lambda total: {tick for policy in policies for tick in policy.boundaries(total)})
