@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from refreeze.conformance.clauses import clauses
 from refreeze.conformance.laws import laws
 from refreeze.conformance.vectors import vectors
+from sphinx.addnodes import pending_xref
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -34,9 +37,36 @@ class Clause(SphinxDirective):
         box = nodes.container(classes=["clause"], ids=[anchor])
         box += nodes.paragraph("", "", nodes.strong(text=identifier), classes=["clause-id"])
         box += self.parse_content_to_nodes()
+        self._link_terms(box)
         box += checks(identifier)
         self.env.metadata[self.env.docname].setdefault("clauses", {})[identifier] = anchor  # type: ignore[arg-type]
         return [box]
+
+    def _link_terms(self, box: nodes.Element) -> None:
+        """Make a link of the first mention of each term of the glossary."""
+        linked: set[str] = set()
+        for text in [text for text in box.findall(nodes.Text) if isinstance(text.parent, nodes.paragraph)]:
+            parts, place = [], 0
+            for found in glossary(Path(self.env.srcdir) / "specification" / "terms.md").finditer(text):
+                term = found.lastgroup.replace("_", " ")  # type: ignore[union-attr]
+                if term not in linked:
+                    linked.add(term)
+                    inside = nodes.inline(text=found[0], classes=["xref", "std", "std-term"])
+                    to = {"refdomain": "std", "reftype": "term", "reftarget": term, "refdoc": self.env.docname}
+                    parts += [nodes.Text(text[place : found.start()]), pending_xref("", inside, **to, refwarn=True)]
+                    place = found.end()
+            text.parent.replace(text, [*parts, nodes.Text(text[place:])])
+
+
+@functools.cache
+def glossary(path: Path) -> re.Pattern[str]:
+    """Return what matches the terms of a page, in one number or the other, each by its group; longer ones first."""
+    text = path.read_text(encoding="utf-8").partition("{glossary}")[2]
+    terms = sorted(re.findall(r"^(\w[\w ]*)$", text, flags=re.MULTILINE), key=len, reverse=True)
+    # To run is no term, and "policies" has another meaning in the clauses: choices.
+    forms = {"run": "run", "policy": "policy", "boundary": "boundar(?:y|ies)"}
+    choices = [f"(?P<{term.replace(' ', '_')}>{forms.get(term, f'{term}s?')})" for term in terms]
+    return re.compile(rf"\b(?:{'|'.join(choices)})\b", flags=re.IGNORECASE)
 
 
 def checks(clause: str) -> nodes.Node:

@@ -80,6 +80,18 @@ def test_a_broken_link_is_found(tmp_path):
     assert [link.rpartition(" ")[2] for link in broken({page: Page(page)})] == ["#there", "no.png"]
 
 
+def test_every_term_is_linked_from_another_page():
+    defined = {name for name in pages()[SITE / "specification" / "terms.html"].ids if name.startswith("term-")}
+    linked = {
+        urldefrag(link).fragment
+        for path, page in pages().items()
+        for link in page.links
+        if "terms.html#term-" in link and path.name not in ("terms.html", "genindex.html")
+    }
+    assert len(defined) > 20
+    assert sorted(defined - linked) == []
+
+
 def test_every_picture_says_what_it_shows():
     assert [f"{path.name}: {src}" for path, page in pages().items() for src, alt in page.pictures if not alt] == []
 
