@@ -62,9 +62,11 @@ def test_a_wrong_implementation_breaks_the_laws_that_it_should(wrong):
 
 
 def test_every_law_catches_a_wrong_implementation():
-    assert {check.law.id for wrong in WRONG for check in caught_by(wrong)} == set(laws())
+    assert {check.law.id for wrong in WRONG for check in caught_by(wrong)} == {
+        law.id for law in laws().values() if law.level == "schedule"
+    }
     assert len({(wrong.old, wrong.new, wrong.dialect) for wrong in WRONG}) == len(WRONG) >= 40
-    assert {wrong.dialect for wrong in WRONG} == {dialect for law in laws().values() for dialect in law.families}
+    assert {wrong.dialect for wrong in WRONG} == {check.dialect for check in checks()}
     for wrong in WRONG:
         assert SOURCE.count(wrong.old) == 1, wrong.old
 
@@ -77,7 +79,7 @@ def test_clauses_have_laws_or_vectors_or_a_reason():
     assert not untestable & (by_laws | by_vectors)
     for law in laws().values():
         assert law.id.startswith(f"{law.clause}-")
-        assert law.level == clauses()[law.clause].level == "schedule"
+        assert law.level == "execution" or clauses()[law.clause].level == "schedule"
     assert {clause.level for clause in clauses().values()} == {"schedule", "execution"}
 
 

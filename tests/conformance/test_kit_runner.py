@@ -122,9 +122,9 @@ def test_what_answers_otherwise_each_time_is_broken_and_said_to_be_flaky():
 def test_checks_are_chosen_by_dialect_law_and_clause():
     assert {check.dialect for check in checks(dialects=["lisa", "fastai"])} == {"lisa", "fastai"}
     assert {check.law.clause for check in checks(only=["RR-1", RR_1])} == {"RR-1"}
-    assert len(checks()) == sum(len(law.families) for law in laws().values())
+    assert len(checks()) + len(checks("execution")) == sum(len(law.families) for law in laws().values())
     for arguments, message in [
-        ({"level": "execution"}, "--level = 'execution' must be one of schedule"),
+        ({"level": "training"}, "--level = 'training' must be one of schedule, execution"),
         ({"dialects": ["vl4d"]}, "--dialect = 'vl4d' must be one of chain_thaw, "),
         ({"only": ["RR-9"]}, "--law = 'RR-9' must be one of CFG-1, CFG-1-invalid_spec, "),
     ]:
@@ -206,7 +206,7 @@ def test_verify_exits_2_if_the_adapter_is_at_fault():
         ),
         (["no_such_module:f"], "must be the name of something that exists"),
         ([], "must be either module:callable or a command"),
-        (["faulty:whole", "--level", "execution"], "--level = 'execution' must be one of schedule"),
+        (["faulty:whole", "--level", "training"], "--level = 'training' must be one of schedule, execution"),
         (
             ["faulty:whole", "--law", "RR-1", "--law", "RR-2", "--replay", "{}"],
             "--law = ['RR-1', 'RR-2'] must be the one law that the case of --replay is about",

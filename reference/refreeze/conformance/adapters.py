@@ -1,13 +1,14 @@
 """Adapters: how the kit reaches an implementation, and what can go wrong with one that is not a broken law.
 
-An implementation at schedule level is a callable from request to answer, or a program that does so line by line. Both
-are asked through ``Adapter.ask``, which raises a ``Fault`` unless it gets an answer in time, to this request, of a form
-that the protocol knows.
+An implementation at schedule level is a callable from request to answer, or a program that does so line by line; one at
+execution level is an object that trains Keras models. All are asked through ``Adapter.ask``, which raises a ``Fault``
+unless it gets an answer, of wire protocols in time, to this request, of a form that the protocol knows.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -22,8 +23,10 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from refreeze.conformance.observed import Ran
 from refreeze.conformance.protocol import PROTOCOL, Answer, Level, Request, Unsupported, features, read_answer
 from refreeze.errors import InvalidSpec
+from refreeze.errors import Unsupported as CannotRun
 from refreeze.loading import load_object
 
 FaultKind = Literal[
@@ -41,6 +44,12 @@ class Fault(Exception):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}"
+
+
+def crash(error: BaseException) -> Fault:
+    """Return the fault of an implementation that raised what it should not have."""
+    *_, place = traceback.extract_tb(error.__traceback__)
+    return Fault("crashed", f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})")
 
 
 class Transport(Protocol):
@@ -70,8 +79,7 @@ class InProcess:
         try:
             answer = self._respond(json.loads(line))
         except BaseException as error:  # also SystemExit, which would end the thread
-            *_, place = traceback.extract_tb(error.__traceback__)
-            return Fault("crashed", f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})")
+            return crash(error)
         try:
             return msgspec.json.encode(answer)
         except (TypeError, ValueError, RecursionError) as error:
@@ -158,19 +166,40 @@ class Subprocess:
 class Adapter:
     """An implementation that can be asked."""
 
-    level: Level = "schedule"
+    level: Level
 
-    def __init__(self, name: str, transport: Transport, timeout: float = 20) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         """What the user called it: the argument of ``refreeze verify`` that replays a case."""
         self.supported: set[frozenset[str]] = set()
         """The features of each request that it answered."""
         self.unsupported: set[frozenset[str]] = set()
         """The features of each request that it does not support; no set is in both."""
-        self._transport, self._timeout, self._asked = transport, timeout, 0
 
     def ask(self, request: Request) -> Answer:
         """Return the answer to ``request``, which has neither version nor id yet; raises ``Fault``."""
+        raise NotImplementedError
+
+    def _remember(self, now: frozenset[str], unsupported: bool) -> None:
+        (self.unsupported if unsupported else self.supported).add(now)
+        if now in self.unsupported and now in self.supported:
+            raise Fault("lied-unsupported", f"it supports one request with {', '.join(sorted(now))}, not another")
+
+    def close(self) -> None:
+        """End what was started."""
+
+
+class Responder(Adapter):
+    """An implementation at schedule level."""
+
+    level = "schedule"
+
+    def __init__(self, name: str, transport: Transport, timeout: float = 20) -> None:
+        super().__init__(name)
+        self._transport, self._timeout, self._asked = transport, timeout, 0
+
+    def ask(self, request: Request) -> Answer:
+        """Return the answer to ``request``."""
         self._asked += 1
         line = msgspec.json.encode({"refreeze": PROTOCOL, "id": f"c{self._asked}", **request})
         try:
@@ -201,38 +230,87 @@ class Adapter:
         self._remember(features(request), isinstance(answer, Unsupported))
         return answer
 
-    def _remember(self, now: frozenset[str], unsupported: bool) -> None:
-        (self.unsupported if unsupported else self.supported).add(now)
-        if now in self.unsupported and now in self.supported:
-            raise Fault("lied-unsupported", f"it supports one request with {', '.join(sorted(now))}, not another")
-
     def close(self) -> None:
         """End what was started."""
         self._transport.close()
 
 
-def load(
-    reference: str | Callable[[Request], Any] | None = None, command: str | None = None, **options: Any
-) -> Adapter:
-    """Return the adapter for ``module:callable``, a callable itself, or the command line of a program.
+class Executor(Adapter):
+    """An implementation at execution level: an object with ``run(model, dialect, config, total, fit) -> history``.
 
-    Raises ``InvalidSpec`` unless exactly one is given and is such, ``Fault`` if it cannot be imported or started.
+    ``run`` trains the compiled Keras model for ``total`` epochs under the configuration, by calls ``fit(epochs)``, each
+    of which returns a History, and returns one History of it all, or the dictionary of one. It refuses with an
+    exception that has an attribute ``id``, one of the error ids of the protocol; ``NotImplementedError`` says that it
+    does not have that capability. An object that keeps checkpoints has ``resume(model, dialect, config, total, fit,
+    folder)`` too: as ``run``, with checkpoints in the folder, from the newest of which it goes on if there is one.
+    """
+
+    level = "execution"
+
+    def __init__(self, name: str, executor: Any) -> None:
+        super().__init__(name)
+        self._executor = executor
+        self._run = functools.lru_cache(512)(self._observe)
+
+    def ask(self, request: Request) -> Answer:
+        """Return what is seen of the run; of equal requests only the first is run."""
+        found = self._run(json.dumps(request))
+        self._remember(features(request), found.error == "unsupported")
+        return found
+
+    def _observe(self, text: str) -> Ran:
+        from refreeze.conformance import training
+
+        request = json.loads(text)
+        try:
+            return training.observe(self._executor, request)
+        except Fault as fault:
+            fault.request = request
+            raise
+
+
+def load(
+    reference: str | Callable[[Request], Any] | Any = None,
+    command: str | None = None,
+    *,
+    level: str = "schedule",
+    timeout: float = 20,
+) -> Adapter:
+    """Return the adapter for ``module:object``, such an object itself, or the command line of a program.
+
+    At execution level it is an object that ``Executor`` describes, or a class of such that needs no arguments; there
+    are no programs there, and no ``timeout``. Raises ``InvalidSpec`` unless exactly one is given and is such, ``Fault``
+    if it cannot be imported or started, ``Unsupported`` if Keras is missing.
     """
     if (reference is None) == (command is None):
         raise InvalidSpec("adapter", (reference, command), "either module:callable or a command")
     if command is not None:
-        return Adapter(f"--command {shlex.quote(command)}", Subprocess(command), **options)
-    if isinstance(reference, str):
-        try:
-            respond = load_object("adapter", reference)
-        except InvalidSpec:
-            raise
-        except BaseException as error:
-            raise Fault("not-started", f"{reference}: {type(error).__name__}: {error}") from error
-        name = reference
-    else:
-        respond = reference
-        name = f"{getattr(respond, '__module__', '?')}:{getattr(respond, '__qualname__', '?')}"
-    if not callable(respond):
-        raise InvalidSpec("adapter", respond, "a callable from request to answer")
-    return Adapter(name, InProcess(respond), **options)
+        if level == "execution":
+            raise InvalidSpec("--command", command, "left out: executors are objects in Python")
+        return Responder(f"--command {shlex.quote(command)}", Subprocess(command), timeout)
+    found, name = reference, reference if isinstance(reference, str) else _name(reference)
+    try:
+        if isinstance(reference, str):
+            found = load_object("adapter", reference)
+        if level == "execution" and isinstance(found, type):
+            found = found()
+    except InvalidSpec:
+        raise
+    except BaseException as error:
+        raise Fault("not-started", f"{name}: {type(error).__name__}: {error}") from error
+    if level == "schedule":
+        if not callable(found):
+            raise InvalidSpec("adapter", found, "a callable from request to answer")
+        return Responder(name, InProcess(found), timeout)
+    if not callable(getattr(found, "run", None)):
+        raise InvalidSpec("adapter", found, "an object with run(model, dialect, config, total, fit)")
+    try:
+        import keras  # noqa: F401
+    except ImportError as error:
+        raise CannotRun(f"executors need Keras: pip install 'refreeze[tensorflow]' ({error})") from None
+    return Executor(name, found)
+
+
+def _name(found: Any) -> str:
+    named = found if hasattr(found, "__qualname__") else type(found)
+    return f"{getattr(named, '__module__', '?')}:{named.__qualname__}"

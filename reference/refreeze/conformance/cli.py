@@ -25,7 +25,11 @@ from refreeze.conformance.adapters import Adapter, Fault, load
 from refreeze.errors import InvalidSpec, Unsupported
 
 _Adapter = Annotated[
-    str | None, typer.Argument(metavar="[MODULE:CALLABLE]", help="From a request, a dictionary, to its answer.")
+    str | None,
+    typer.Argument(
+        metavar="[MODULE:OBJECT]",
+        help="A function from a request, a dictionary, to its answer; an object that trains with --level execution.",
+    ),
 ]
 _Command = Annotated[
     str | None,
@@ -43,10 +47,10 @@ class ProfileName(StrEnum):
 
 
 @contextmanager
-def _adapter(reference: str | None, command: str | None, timeout: float) -> Iterator[Adapter]:
+def _adapter(reference: str | None, command: str | None, timeout: float, level: str = "schedule") -> Iterator[Adapter]:
     """Load an adapter, and close it; one at fault is told and exits 2."""
     try:
-        adapter = load(reference, command, timeout=timeout)
+        adapter = load(reference, command, level=level, timeout=timeout)
     except Fault as fault:
         _tell(fault)
     try:
@@ -71,7 +75,7 @@ def verify(
     command: _Command = None,
     dialect: Annotated[list[str] | None, typer.Option(help="Only this one, or these.")] = None,
     law: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this law or clause, or these.")] = None,
-    level: Annotated[str, typer.Option(help="What is checked.")] = "schedule",
+    level: Annotated[str, typer.Option(help="What is checked: schedule, or execution, on Keras models.")] = "schedule",
     profile: Annotated[ProfileName, typer.Option(help="How hard to try.")] = ProfileName.QUICK,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same cases.")] = 0,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JSON.")] = None,
@@ -85,6 +89,7 @@ def verify(
 ) -> None:
     """Check an implementation by the laws: exit 0 if all hold, 1 if one is broken, 2 if the adapter is at fault."""
     # Hypothesis keeps a cache: not where the user happens to be.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir(), "refreeze-hypothesis")))
     try:
         from refreeze.conformance import known, runner
@@ -97,7 +102,7 @@ def verify(
     if case is not None and len(law or ()) != 1:
         raise InvalidSpec("--law", law, "the one law that the case of --replay is about")
     began = time.perf_counter()
-    with _adapter(adapter, command, timeout) as loaded, _progress() as progress:
+    with _adapter(adapter, command, timeout, level) as loaded, _progress() as progress:
         task = progress.add_task("verify", total=len(chosen))
         if case is not None:
             found = runner.replay(loaded, chosen, case)

@@ -61,6 +61,8 @@ class Family:
     """Cases that are checked in every run: small spaces are enumerated, not sampled."""
     weight: int = 1
     """How many times as many cases are drawn as elsewhere."""
+    level: Level = "schedule"
+    """What is checked: schedules, which every adapter has, or the execution of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Law:
     """The clause, a hyphen, and what is claimed: ``SCH-4-truncated_is_a_prefix``."""
     clause: str
     level: Level
-    """What is checked: schedules, which every adapter has, or the execution of one."""
+    """That of its families."""
     families: dict[str, Family]
     """By dialect."""
 
@@ -89,7 +91,7 @@ def laws() -> dict[str, Law]:
     for dialect, families in cases.families().items():
         for name, family in families.items():
             clause = clauses()["-".join(name.split("-")[:2])]
-            found.setdefault(name, Law(name, clause.id, clause.level, {})).families[dialect] = family
+            found.setdefault(name, Law(name, clause.id, family.level, {})).families[dialect] = family
     order = list(clauses())
     return {law.id: law for law in sorted(found.values(), key=lambda law: order.index(law.clause))}
 

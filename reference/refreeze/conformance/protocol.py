@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from refreeze import Segment
+from refreeze.conformance.observed import Ran
 from refreeze.dialects import dialect
 from refreeze.errors import InvalidSpec
 
@@ -37,6 +38,38 @@ def segments_request(
         "total": total,
         "steps_per_epoch": steps_per_epoch,
         "start": start,
+    }
+
+
+def run_request(
+    dialect: str,
+    names: list[str],
+    config: Any,
+    total: int,
+    *,
+    optimizer: str = "adam",
+    off: list[str] | None = None,
+    stop_after: int | None = None,
+    fail_at: int | None = None,
+    resumed: Any = None,
+) -> Request:
+    """Return the request that an executor trains the kit's model, whose layers are ``names``; it is not on the wire.
+
+    The user has switched off the layers ``off``. Training stops after ``stop_after`` epochs, if that is given; the call
+    ``fail_at`` of the fit function, from 0, fails; then the run is resumed on another model with the configuration
+    ``resumed``.
+    """
+    return {
+        "op": "run",
+        "dialect": dialect,
+        "names": names,
+        "config": config,
+        "total": total,
+        "optimizer": optimizer,
+        "off": off or [],
+        "stop_after": stop_after,
+        "fail_at": fail_at,
+        "resumed": resumed,
     }
 
 
@@ -99,7 +132,7 @@ class Unsupported:
         return "unsupported"
 
 
-Answer = Schedule | Applied | Canonical | Rejected | Unsupported
+Answer = Schedule | Applied | Canonical | Ran | Rejected | Unsupported
 _FORMS: dict[str, type[Answer]] = {"segments": Schedule, "apply": Applied, "canonical": Canonical}
 
 
@@ -157,5 +190,7 @@ def features(request: Request) -> frozenset[str]:
     found |= {"several entries"} if isinstance(config, list) and len(config) > 1 else set()
     found |= {"names unknown"} if names is None else set()
     found |= {"resume"} if request.get("start") else set()
+    found |= {f"optimizer {request['optimizer']}"} if "optimizer" in request else set()
+    found |= {"checkpoints"} if request.get("resumed") is not None else set()
     found |= {"steps_per_epoch"} if request.get("steps_per_epoch", 1) != 1 else set()
     return frozenset(found)

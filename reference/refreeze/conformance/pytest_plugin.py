@@ -1,4 +1,4 @@
-"""The laws as tests: ``pytest --refreeze module:callable``, and ``@parametrize_with_laws`` for a test of one's own.
+"""The laws as tests: ``pytest --refreeze module:object``, and ``@parametrize_with_laws`` for a test of one's own.
 
 Every run of pytest loads this module, so it imports the kit only when it is used.
 """
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     group = parser.getgroup("refreeze", "laws of layer-freeze schedules")
-    group.addoption("--refreeze", metavar="MODULE:CALLABLE", help="check this implementation by the laws")
+    group.addoption("--refreeze", metavar="MODULE:OBJECT", help="check this implementation by the laws")
     group.addoption("--refreeze-command", metavar="COMMAND", help="the same for a program")
     group.addoption("--refreeze-dialect", action="append", default=[], help="only this dialect, or these")
+    group.addoption("--refreeze-level", default="schedule", help="schedule, or execution, on Keras models")
     group.addoption("--refreeze-profile", choices=("quick", "ci", "thorough"), default="quick", help="how hard to try")
     group.addoption("--refreeze-seed", type=int, default=0, help="the same seed draws the same cases")
 
@@ -35,8 +36,9 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     from refreeze.conformance.runner import checks
 
     try:
-        chosen = checks(dialects=config.getoption("--refreeze-dialect"))
-        adapter = load(reference, command)
+        level = config.getoption("--refreeze-level")
+        chosen = checks(level, config.getoption("--refreeze-dialect"))
+        adapter = load(reference, command, level=level)
     except (ScheduleError, Fault) as error:
         raise pytest.UsageError(str(error)) from None
     config.add_cleanup(adapter.close)
@@ -92,19 +94,20 @@ class LawItem(pytest.Item):
 
 
 def parametrize_with_laws(
-    adapter: str | Callable[[dict[str, Any]], Any],
+    adapter: str | Callable[[dict[str, Any]], Any] | Any,
     *,
+    level: str = "schedule",
     dialects: Iterable[str] = (),
     profile: str = "quick",
     seed: int = 0,
 ) -> pytest.MarkDecorator:
     """Return the decorator of a test that is run for each law, with an argument ``law`` for it to call.
 
-    ``adapter`` is a callable from request to answer, or ``module:callable``.
+    ``adapter`` is a callable from request to answer, at the level "execution" an executor, or ``module:object``.
     """
     from refreeze.conformance.adapters import load
     from refreeze.conformance.runner import checks
 
-    loaded, chosen = load(adapter), checks(dialects=tuple(dialects))
+    loaded, chosen = load(adapter, level=level), checks(level, tuple(dialects))
     cases = [pytest.param(BoundCheck(loaded, check, profile, seed), id=check.id) for check in chosen]
     return pytest.mark.parametrize("law", cases)

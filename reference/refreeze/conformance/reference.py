@@ -1,8 +1,9 @@
-"""The reference as an implementation: ``refreeze.conformance.reference:respond``."""
+"""The reference as an implementation: ``refreeze.conformance.reference:respond``, and ``:execution`` of the engine."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from refreeze import ScheduleError, cut, segments
 from refreeze.dialects import Dialect, dialect, kempner
 from refreeze.dialects.targets import Target
 from refreeze.errors import InvalidSpec
+from refreeze.policy import Policy
 from refreeze.selectors import distinct
 from refreeze.wire import to_json
 
@@ -40,7 +42,17 @@ class _Apply(_Asked, forbid_unknown_fields=True, kw_only=True):
     tick: _Tick
 
 
-_FORMS: dict[str, Any] = {"segments": _Segments, "apply": _Apply, "canonical": _Asked}
+class _Run(_Asked, forbid_unknown_fields=True, kw_only=True):
+    names: list[str]
+    total: _Tick
+    optimizer: str
+    off: list[str]
+    stop_after: int | None
+    fail_at: int | None
+    resumed: Any
+
+
+_FORMS: dict[str, Any] = {"segments": _Segments, "apply": _Apply, "canonical": _Asked, "run": _Run}
 
 
 def respond(request: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +73,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     op, name = request.get("op"), request.get("dialect")
     if isinstance(op, str) and isinstance(name, str):
         known = _dialect(name)
-        if op not in _FORMS or known is None or (op != "segments" and name != "kempner"):
+        if op not in _FORMS or op == "run" or known is None or (op != "segments" and name != "kempner"):
             return {"unsupported": True}
     match check_request(request):
         case _Segments() as asked:
@@ -94,6 +106,34 @@ def _segments(asked: _Segments, known: Dialect) -> dict[str, Any]:
     names = None if asked.names is None else distinct(asked.names, "names")
     policy = known.policy(asked.config, names, total=asked.total, steps_per_epoch=asked.steps_per_epoch)
     return {"segments": to_json(cut(segments(policy, asked.total), asked.start))}
+
+
+def policy_of(request: dict[str, Any]) -> Policy:
+    """Return the policy that a request for a run means; raises the ``ScheduleError`` that says what is wrong."""
+    return dialect(request["dialect"]).policy(request["config"], request["names"], total=request["total"])
+
+
+class Execution:
+    """The engine as an execution adapter."""
+
+    def run(self, model: Any, dialect: str, config: Any, total: int, fit: Callable[[int], Any]) -> Any:
+        """Train the model and return one History."""
+        return self._run(model, dialect, config, total, fit)
+
+    def resume(self, model: Any, dialect: str, config: Any, total: int, fit: Callable[[int], Any], folder: str) -> Any:
+        """Do the same with checkpoints."""
+        return self._run(model, dialect, config, total, fit, checkpoint=folder, resume=True)
+
+    def _run(self, model: Any, name: str, config: Any, total: int, fit: Callable[[int], Any], **options: Any) -> Any:
+        from refreeze.engine import FreezeTrainingExecutor, execute
+        from refreeze.engine.tree import layer_names
+
+        if name == "vl3d":
+            return FreezeTrainingExecutor(config, **options).run(model, total, fit)
+        return execute(model, dialect(name).policy(config, layer_names(model), total=total), total, fit, **options)
+
+
+execution = Execution()
 
 
 def _apply(asked: _Apply) -> dict[str, Any]:

@@ -46,8 +46,14 @@ class Cases:
 
 def families() -> dict[str, dict[str, Family]]:
     """Return the families of every dialect, by the id of the law: its own, and those that every dialect has."""
+    from refreeze.conformance.cases.execution import FAMILIES
+
     modules = [importlib.import_module(f"{__name__}.{name}") for name in MODULES]
-    return {name: _of_every_dialect(found) | found.families for m in modules for name, found in m.CASES.items()}
+    return {
+        name: _of_every_dialect(found) | found.families | FAMILIES.get(name, {})
+        for module in modules
+        for name, found in module.CASES.items()
+    }
 
 
 def _of_every_dialect(found: Cases) -> dict[str, Family]:

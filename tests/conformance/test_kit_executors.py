@@ -1,0 +1,218 @@
+"""Execution laws: right executors keep them, wrong ones break those that they should, and ones at fault are told so."""
+
+import functools
+import json
+import shlex
+
+import pytest
+import refreeze.conformance.reference
+import right_executor
+import wrong_executors
+from hypothesis import given, settings
+from refreeze import InvalidSpec
+from refreeze.conformance.adapters import Fault, load
+from refreeze.conformance.cases.execution import FAMILIES, NAMES, STAGES, WINDOWS, runs
+from refreeze.conformance.laws import laws
+from refreeze.conformance.runner import Profile, checks, run, run_check
+from test_kit_runner import refreeze as command
+from wrong_executors import FIRST, MORE, executor
+
+pytestmark = pytest.mark.engine
+
+RIGHT = {"the engine": refreeze.conformance.reference.execution, "compiling": right_executor.Compiling()}
+CHOSEN = Profile(0, 0)
+"""The cases that are always checked, and no drawn ones."""
+
+
+@functools.cache
+def adapter_of(name):
+    return load(RIGHT[name], level="execution")
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_executor_passes(name):
+    found = [run_check(adapter_of(name), check, CHOSEN) for check in checks("execution")]
+    assert [(result.law, result.failure) for result in found if result.verdict != "holds"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["quick", "ci"])
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_executor_passes_in_a_profile(name, profile):
+    found = run(load(RIGHT[name], level="execution"), checks("execution"), profile, seed=1)
+    assert found.exit_code == 0, found.as_json()
+    assert {result.verdict for result in found.results} == {"holds"}
+
+
+def caught_by(wrong):
+    """Return the checks that must catch a wrong executor."""
+    found = [
+        check
+        for check in checks("execution", dialects=[wrong.dialect])
+        if any(check.law.id.startswith(law) for law in wrong.laws.split())
+    ]
+    for law in wrong.laws.split():
+        assert any(check.law.id.startswith(law) for check in found), law
+    return found
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [*FIRST, *(pytest.param(wrong, marks=pytest.mark.slow) for wrong in MORE)],
+    ids=lambda wrong: wrong.id,
+)
+def test_a_wrong_executor_breaks_the_laws_that_it_should(wrong):
+    adapter, must = load(executor(wrong), level="execution"), caught_by(wrong)
+    assert [check.id for check in must if run_check(adapter, check, CHOSEN).verdict == "broken"] == [c.id for c in must]
+
+
+def test_every_execution_law_catches_a_wrong_executor():
+    of_execution = {law.id for law in laws().values() if law.level == "execution"}
+    assert {check.law.id for wrong in FIRST for check in caught_by(wrong)} == of_execution
+    for wrong in (*FIRST, *MORE):
+        assert wrong_executors.SOURCE.count(wrong.old) == 1, wrong.old
+
+
+# Cases ---------------------------------------------------------------------------------------------------------------
+@given(runs())
+@settings(max_examples=50, database=None)
+def test_runs_are_short_and_plain_json(request):
+    assert json.loads(json.dumps(request)) == request
+    assert request["total"] <= 6
+
+
+def test_laws_share_their_runs():
+    """Else a quick run would take ten times as long."""
+    counting = []
+
+    class Nothing:
+        def run(self, model, dialect, config, total, fit):
+            counting.append(total)
+            return {}
+
+    adapter = load(Nothing, level="execution")
+    shared = [check for check in checks("execution") if check.law.clause in ("EXE-2", "EXE-3", "EXE-4", "EXE-5")]
+    results = [run_check(adapter, check, Profile(0, 0, 3)) for check in shared]
+    assert {result.verdict for result in results} == {"broken", "holds"}
+    assert len(counting) == 3 + 3 + 1  # the chosen ones, the drawn ones, and a refusal
+
+
+def test_the_layers_of_the_cases_are_those_of_the_model():
+    from refreeze.conformance.training import new_model, state
+
+    found = state(new_model(STAGES))
+    assert list(found.trainable) == NAMES
+    assert len(found.weights) == 12
+    assert found.slots == {}
+    for families in FAMILIES.values():
+        for family in families.values():
+            assert all(case["request"]["names"] == NAMES for case in family.always)
+
+
+# Adapters ------------------------------------------------------------------------------------------------------------
+def doing(what):
+    """Return an executor whose ``run`` is ``what``."""
+    return type("Doing", (), {"run": lambda self, *args: what(*args)})
+
+
+def raising(error):
+    def what(model, dialect, config, total, fit):
+        raise error
+
+    return doing(what)
+
+
+def verdict(found, *laws):
+    return run(load(found, level="execution"), checks("execution", only=laws or ["EXE-1"]))
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "detail"),
+    [
+        (raising(ZeroDivisionError("on purpose")), "crashed", "ZeroDivisionError: on purpose (" + __file__),
+        (raising(SystemExit(3)), "crashed", "SystemExit: 3"),
+        (doing(lambda *args: None), "malformed", "run returned None, which is no History"),
+        (doing(lambda *args: {"loss": ["low"]}), "malformed", "which is no History"),
+        (doing(lambda model, *args: model.get_layer("gone")), "crashed", "ValueError: No such layer: gone"),
+        (doing(lambda model, dialect, config, total, fit: fit("all")), "crashed", "TypeError"),
+    ],
+)
+def test_an_executor_at_fault(found, kind, detail):
+    report = verdict(found)
+    assert (report.fault.kind, report.exit_code) == (kind, 2)
+    assert detail in report.fault.detail
+    assert report.fault.request["op"] == "run"
+    assert report.results == []
+
+
+def test_an_executor_that_supports_nothing_has_nothing_checked():
+    report = verdict(raising(NotImplementedError()), "EXE-1", "NAM-2", "RES-2")
+    assert {result.verdict for result in report.results} == {"unsupported"}
+    assert report.exit_code == 2
+
+
+def test_an_executor_may_not_support_what_it_does_support():
+    def what(model, dialect, config, total, fit):
+        if total == WINDOWS["total"]:
+            raise NotImplementedError
+        return {}
+
+    case = {"request": WINDOWS | {"total": 1}}
+    adapter = load(doing(what), level="execution")
+    with pytest.raises(Fault, match=r"lied-unsupported: it supports one request with .*optimizer sgd.*, not another"):
+        [adapter.ask(request) for request in (WINDOWS, case["request"])]
+
+
+def test_checkpoints_are_a_capability():
+    report = verdict(right_executor_without_checkpoints(), "RES-2", "RES-3")
+    assert {result.verdict for result in report.results} == {"unsupported"}
+
+
+def right_executor_without_checkpoints():
+    class Without:
+        run = right_executor.Compiling.run
+
+    return Without
+
+
+def test_what_can_be_loaded():
+    assert load(raising(None), level="execution").level == "execution"
+    assert load("right_executor:Compiling", level="execution").name == "right_executor:Compiling"
+    with pytest.raises(InvalidSpec, match=r"adapter = .* must be an object with run\(model, dialect, config, total"):
+        load("brute_force:respond", level="execution")
+    with pytest.raises(InvalidSpec, match="--command = 'cat' must be left out: executors are objects in Python"):
+        load(command="cat", level="execution")
+    with pytest.raises(Fault, match="not-started: test_kit_executors:Breaks: ZeroDivisionError"):
+        load("test_kit_executors:Breaks", level="execution")
+
+
+class Breaks:
+    def __init__(self):
+        raise ZeroDivisionError
+
+
+class Idle:
+    """Trains nothing, so that all is quick."""
+
+    def run(self, model, dialect, config, total, fit):
+        return {}
+
+
+def test_the_command_line_replays_what_it_prints():
+    arguments = ["verify", "test_kit_executors:Idle", "--level", "execution", "--law"]
+    code, output = command(*arguments, "EXE-1")
+    assert code == 1
+    assert "EXE-1 One fit per segment broken vl3d" in output
+    assert "the epochs of the calls of fit" in output
+    failure = verdict(Idle, "EXE-1").results[0].failure
+    replay = shlex.split(failure.replay)
+    assert replay[3:6] == ["--level", "execution", "--law"]
+    replay[2] = "test_kit_executors:Idle"
+    code, output = command(*replay[1:])
+    assert code == 1
+    assert "got []" in output
+    code, output = command("verify", "test_kit_executors:Breaks", "--level", "execution")
+    assert (code, "the adapter is at fault: not-started" in output) == (2, True)
+    code, output = command(*arguments, "RR-1")
+    assert code == 2
+    assert "--law = 'RR-1' must be one of BN-1, " in output
