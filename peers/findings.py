@@ -1,0 +1,126 @@
+"""The page of findings, docs/findings.md, from the files of known failures: ``python -m peers.findings`` writes it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from refreeze.conformance import known
+from refreeze.conformance.clauses import clauses
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "findings.md"
+REASON = re.compile(r"(?P<version>[^,]+), (?P<date>\d{4}-\d\d-\d\d): (?P<what>.+)", re.DOTALL)
+"""The form of the reason of an entry: in which version the failure was seen, when, and what the peer does."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An implementation, and how it is asked."""
+
+    title: str
+    dialect: str
+    adapter: str
+    """What ``refreeze verify`` takes."""
+    needs: tuple[str, ...]
+    """The modules without which it cannot be asked."""
+    laws: tuple[str, ...] = ()
+    """The clauses or laws that it is asked about, if not all."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of ``refreeze verify`` for all of it."""
+        laws = [argument for law in self.laws for argument in ("--law", law)]
+        return [*shlex.split(self.adapter), "--dialect", self.dialect, *laws]
+
+
+def _keras(title: str, backend: str) -> Peer:
+    command = f"--command 'python peers/keras_flips.py {backend}'"
+    laws = ("SCH-3", "RES-1-a_resumed_run_is_the_rest_of_the_whole")
+    return Peer(f"Keras on {title}, `trainable` set without compiling", "vl3d", command, ("keras", backend), laws)
+
+
+PEERS = {
+    "lighter": Peer("Lighter, Freezer", "lighter", "peers.lighter_freezer:respond", ("lighter",)),
+    "lighter_both": Peer(
+        "Lighter, Freezer with `until_step` and `until_epoch`",
+        "lighter",
+        "peers.lighter_freezer:respond_to_both",
+        ("lighter",),
+        ("LGT-2",),
+    ),
+    "lightning": Peer(
+        "PyTorch Lightning, BackboneFinetuning", "lightning", "peers.lightning_finetuning:respond", ("lightning",)
+    ),
+    "composer": Peer("Composer, LayerFreezing", "composer", "peers.composer_layer_freezing:respond", ("composer",)),
+    "keras_tensorflow": _keras("TensorFlow", "tensorflow"),
+    "keras_jax": _keras("JAX", "jax"),
+    "keras_torch": _keras("torch", "torch"),
+}
+"""By the name of the file of known failures."""
+
+
+def file_of(name: str) -> Path:
+    """Return the file of known failures of a peer."""
+    return ROOT / "peers" / "known_failures" / f"{name}.toml"
+
+
+def page() -> str:
+    """Return the text of the page."""
+    text = HEAD
+    for name, peer in PEERS.items():
+        found = [_finding(peer, entry) for entry in known.read(file_of(name))]
+        text += f"\n## {peer.title}\n\n" + ("".join(found) or NOTHING)
+    return text.rstrip() + "\n"
+
+
+def _finding(peer: Peer, entry: known.KnownFailure) -> str:
+    clause = clauses()["-".join(entry.law.split("-")[:2])]
+    seen = REASON.fullmatch(entry.reason)
+    assert seen is not None, f"{entry.check_id}: the reason must be of the form 'package version, date: what it does'"
+    case = shlex.quote(json.dumps(entry.case))
+    return ROW.format(
+        law=entry.law,
+        clause=clause,
+        version=seen["version"],
+        date=seen["date"],
+        text=clause.text.replace("|", r"\|"),
+        what=" ".join(seen["what"].split()).replace("|", r"\|"),
+        command=f"refreeze verify {peer.adapter} --law {entry.law} --replay {case}",
+    )
+
+
+HEAD = """# What implementations do differently
+
+`refreeze verify` was run on installed implementations, through the adapters in `peers/`, which call their own code
+and read the flags that it sets, or see which weights move. Each entry below is a case in which a law does not hold of
+one of them: the clause, what the implementation does, and a case, mostly the simplest that was found, with the command
+that runs it again. Some are mistakes, some are choices, and in some the choice is refreeze's: the entries say what
+happens and no more. Laws that hold are not listed.
+
+`tox -e peers` runs all of it again; an entry that does not happen any more fails, and so does anything new.
+Configurations are read as on the pages of the [dialects](dialects/index.md). Short experiments on more questions are
+on the page [what the frameworks do](frameworks.md).
+"""
+NOTHING = "No law that can be asked of it is broken.\n"
+ROW = """\
+### {clause.id}: {clause.title}
+
+| | |
+|---|---|
+| the clause | {text} |
+| what it does | {what} |
+| the law | `{law}` |
+| seen in | {version}, {date} |
+
+```sh
+{command}
+```
+
+"""
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
