@@ -35,6 +35,8 @@ def watched(model: keras.Model, visits: list[tuple[str, ...]], **options: Any) -
     found = []
 
     def count(segment: Segment) -> None:
+        if options.get("switch") == "rebuild":
+            gc.collect()  # it drops the old one, and leaves the collecting to Python
         steps.append(weakref.ref(model.train_function))
         found.append(
             {
@@ -125,15 +127,22 @@ def test_twenty_frozen_sets_of_mobilenet_take_the_memory_of_five() -> None:
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), keras.losses.SparseCategoricalCrossentropy())
     x, y = np.random.default_rng(0).random((8, 96, 96, 3), np.float32), np.arange(8) % 5
     names = layer_names(model)
-    used: list[int] = []
+    steps: list[Any] = []
+    found: list[tuple[int, int, int]] = []
 
     def measured(epochs: int) -> Any:
         history = model.fit(x, y, epochs=epochs, verbose=0)
+        steps.append(weakref.ref(model.train_function))
         gc.collect()
-        used.append(resident())
+        graphs = sum(isinstance(thing, FuncGraph) for thing in gc.get_objects())
+        found.append((resident(), sum(step() is not None for step in steps), graphs))
         return history
 
     sets = stages(*((epoch, always(names[5 * epoch : 5 * epoch + 5])) for epoch in range(20)))
     execute(model, sets, 20, measured, cache_size=4)
-    # A set takes some 60 MiB; of the 15 dropped since the fifth, less than three have left anything.
-    assert used[-1] - used[4] < 3 * 60, used
+    used, alive, graphs = zip(*found, strict=True)
+    print("MiB", used, "train functions", alive, "graphs", graphs)
+    assert alive == (1, 2, 3, *[4] * 17)
+    assert len(set(graphs[3:])) == 1, graphs
+    # A set takes some 100 MiB; the 15 dropped since the fifth have not left as much as one of them.
+    assert max(used) - used[4] < 100, used

@@ -29,7 +29,11 @@ class Switch(Protocol):
 
 
 class Rebuild:
-    """A new train function at every switch: plain, and traced each time."""
+    """A new train function at every switch: plain, and traced each time.
+
+    Nothing holds the old one, and Python collects it when it next collects: some are around at any time, not more and
+    more. To collect here would take longer than the rest of a switch, and in a process with many objects much longer.
+    """
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -37,7 +41,6 @@ class Rebuild:
     def to(self, signature: bytes) -> bool:
         forget_gradients(self._model.train_function)
         self._model.make_train_function(force=True)
-        gc.collect()
         return True
 
 
@@ -76,7 +79,9 @@ class Cached:
             while len(self._kept) > self._size:
                 self._kept.popitem(last=False)
             if len(self._kept) <= before:
-                gc.collect()  # a trace is a cycle of big objects; this takes less than the trace that is coming
+                # A trace is a cycle of big objects; only so are there never more than ``size``, which is promised. It
+                # takes less than the trace that is coming.
+                gc.collect()
         self._kept.move_to_end(signature)
         self._model.train_function = self._kept[signature]
         return new
