@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import pytest
 from refreeze import InvalidSpec, NeedsModel, UnknownName
-from refreeze.engine import DLTrainingHandler, FreezeTrainingExecutor, TrainingHandler
-from small_models import everything
+from refreeze.engine import DLTrainingHandler, FreezeSchedule, FreezeTrainingExecutor, TrainingHandler
+from small_models import X, Y, build, everything
 
 pytestmark = pytest.mark.engine
 EXAMPLE = Path(__file__).parents[2] / "examples" / "training_handler.py"
@@ -293,6 +293,41 @@ def test_it_equals_the_executor_and_without_a_schedule_model_fit() -> None:
         history = fit(EPOCHS) if spec is None else FreezeTrainingExecutor(spec).run(nn, EPOCHS, fit)
         assert everything(nn, history) == results[-1]
     assert results[0] != results[1]
+
+
+MOVING = {"layers": ["one", "norm", "two"], "training_interval": [0, EPOCHS], "initial_learning_rate": 0.02}
+
+
+@pytest.mark.parametrize("strategy", [
+    {"type": "round_robin", "window_size": 2, "iterative_span": 1},
+    {"type": "random", "window_size": 1, "iterative_span": 1, "seed": 4},
+], ids=["round_robin", "random"])  # fmt: skip
+def test_callback_handler_and_executor_agree_bit_for_bit(strategy: dict[str, Any]) -> None:
+    """Convolution, normalization and dropout; Adam with clipping."""
+    spec = [{**MOVING, "strategy": strategy}, {"layers": ["head"], "training_interval": [2, 3]}]
+    ends = []
+    for way in ("callback", "handler", "executor"):
+        nn, sequencer = build(), Shuffled(X[:24].copy(), Y[:24].copy())
+        # Keras calls it once more for each fit, so how often the data are shuffled depends on the number of fits.
+        sequencer.on_epoch_end = lambda: None
+
+        def fit(epochs: int, *callbacks: Any, nn: Any = nn, sequencer: Any = sequencer) -> Any:
+            return nn.fit(sequencer, epochs=epochs, callbacks=list(callbacks), shuffle=False, verbose=0)
+
+        if way == "callback":
+            history = fit(EPOCHS, FreezeSchedule(spec))
+        elif way == "executor":
+            executor = FreezeTrainingExecutor(spec)
+            history = executor.run(nn, EPOCHS, fit)
+            assert len({report.segment.frozen for report in executor.reports}) >= 3
+        else:
+            mh = SimpleNamespace(
+                arch=SimpleNamespace(nn=nn), training_epochs=EPOCHS, fit_verbose=0,
+                build_sequencer=lambda *data, sequencer=sequencer: (sequencer, None),
+            )  # fmt: skip
+            history = TrainingHandler(spec)(mh, sequencer.X, sequencer.y, [])
+        ends.append((everything(nn, history), history.epoch))
+    assert ends[0] == ends[1] == ends[2]
 
 
 def test_arrays_without_a_sequencer_are_shuffled_by_keras_as_ever() -> None:

@@ -141,7 +141,8 @@ class TrainingHandler:
     def model_fit(self, mh: Any, callbacks: list[Any], input_X: Any, input_y: Any, epochs: int | None = None) -> Any:  # noqa: N803
         """Return the History of one fit of the model, of ``epochs`` or else all of the handler's epochs.
 
-        A sequencer says itself in which order its batches come, so Keras does not shuffle them.
+        A sequencer says itself in which order its batches come, so Keras does not shuffle them. (Its ``on_epoch_end``
+        is called by Keras when a fit begins too: one that shuffles there does so once more for every segment.)
         """
         return _model(mh).fit(
             input_X,
