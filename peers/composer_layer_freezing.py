@@ -82,10 +82,8 @@ def respond(request: Request) -> Frozen:
     """Return what is frozen in each epoch of [start, total)."""
     start, total = request["start"], request["total"]
     state = state_of(request)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a checkpoint with layer freezing cannot reliably be used
-        if 0 < start < total:
-            run(state, 0, start)
-            saved, state = state.state_dict(), state_of(request)
-            state.load_state_dict(saved, Logger(state=state))
-        return run(state, start, total)
+    if 0 < start < total:
+        run(state, 0, start)
+        saved, state = state.state_dict(), state_of(request)
+        state.load_state_dict(saved, Logger(state=state))
+    return run(state, start, total)

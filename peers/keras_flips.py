@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +63,7 @@ def train(layers: int, wanted: tuple[tuple[bool, ...], ...]) -> tuple[tuple[bool
         for layer, flag in zip(model.layers, flags, strict=True):
             layer.trainable = flag
         before = weights(model)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that nothing is trainable, which is meant
-            model.train_on_batch(x, 100 * x)
+        model.train_on_batch(x, 100 * x)
         found.append(tuple(bool(one != other) for one, other in zip(weights(model), before, strict=True)))
     return tuple(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,11 @@ def test_what_a_peer_raises_is_its_way_to_refuse():
     said = {"id": "c1", "error": "invalid-spec", "message": "TypeError: no such argument"}
     assert answers(raises(TypeError("no such argument"))) == said
     assert answers(raises(CannotExpress())) == {"id": "c1", "unsupported": True}
+
+
+def test_a_warning_of_a_peer_is_no_refusal():
+    def run(request):
+        warnings.warn("deprecated", stacklevel=1)
+        return [[], []]
+
+    assert "segments" in answers(run)
