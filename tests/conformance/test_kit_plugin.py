@@ -145,6 +145,21 @@ def test_the_readme_gives_a_first_verdict_in_ten_lines(tmp_path):
     assert refreeze(tmp_path, *verify.split()[2:]).returncode == 0
 
 
+def test_the_readme_shows_an_executor(tmp_path):
+    text = README.read_text().partition("## An executor")[2]
+    program, commands = re.search(r"```python\n(.*?)```.*?```console\n(.*?)```", text, re.S).groups()
+    (tmp_path / "trains.py").write_text(program)
+    install, verify = commands.splitlines()
+    assert install.startswith("$ pip install")
+    done = refreeze(tmp_path, *verify.split()[2:], "--law", "EXE-12", "--law", "EXE-5-a_schedule_object_is_refused")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "test_mine.py").write_text("")
+    arguments = ("--refreeze", "trains:Mine", "--refreeze-level", "execution", "-k", "EXE-12", "-q")
+    code, output = run_pytest(tmp_path, *arguments)
+    assert code == 0, output
+    assert "1 passed, 16 deselected" in output
+
+
 def refreeze(folder, *arguments):
     return python(
         folder, "-c", "import typer, refreeze.conformance.cli as c; a = typer.Typer(); c.register(a); a()", *arguments

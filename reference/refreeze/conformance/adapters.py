@@ -280,7 +280,7 @@ def load(
 
     At execution level it is an object that ``Executor`` describes, or a class of such that needs no arguments; there
     are no programs there, and no ``timeout``. Raises ``InvalidSpec`` unless exactly one is given and is such, ``Fault``
-    if it cannot be imported or started, ``Unsupported`` if Keras is missing.
+    if it cannot be imported or started, ``Unsupported`` without Keras on TensorFlow.
     """
     if (reference is None) == (command is None):
         raise InvalidSpec("adapter", (reference, command), "either module:callable or a command")
@@ -305,9 +305,11 @@ def load(
     if not callable(getattr(found, "run", None)):
         raise InvalidSpec("adapter", found, "an object with run(model, dialect, config, total, fit)")
     try:
-        import keras  # noqa: F401
+        import keras
     except ImportError as error:
         raise CannotRun(f"executors need Keras: pip install 'refreeze[tensorflow]' ({error})") from None
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise CannotRun(f"executors are tried on TensorFlow, not on {backend}; set KERAS_BACKEND=tensorflow")
     return Executor(name, found)
 
 

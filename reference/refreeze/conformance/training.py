@@ -7,6 +7,7 @@ import copy
 import functools
 import json
 import logging
+import operator
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ class Fit:
 
         As callbacks may, it halves the learning rate at its end; and every other History has one metric more.
         """
-        call = Call(epochs, state(self.model))
+        call = Call(operator.index(epochs), state(self.model))
         self.calls.append(call)
         if self._done == self.request["fail_at"] and not self.failed:
             self.failed = True
