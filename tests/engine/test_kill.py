@@ -72,6 +72,7 @@ def test_RES_4_a_run_killed_at_random_moments_ends_like_one_that_was_not(tmp_pat
 @pytest.mark.slow
 def test_RES_4_thirty_kills_in_training_and_in_saving(tmp_path: Path) -> None:
     when = kill_until(30, tmp_path, seed=0)
+    print("killed while", dict(when))
     assert when["training"] >= 3, when
     assert when["writing"] >= 3, when
     assert when["flushing"] + when["flushed"] >= 1, when
