@@ -2,13 +2,15 @@
 
 A page is one program, in an empty folder: ``pycon`` blocks are doctests, ``python`` blocks are run, blocks whose first
 line is a comment with a file name are written to that file, and in ``console`` blocks the commands after ``$`` are run
-and their output compared, where ``…`` alone on a line stands for any lines, and within one for any text. A ``timeline``
-shows the ``policy`` of the page. The folder of the benchmark tutorial is not empty: the runs that it reads are there.
+and their output compared, where ``…`` alone on a line stands for any lines, and within one for any text. Those of ``sh``
+blocks are only looked up. A ``timeline`` shows the ``policy`` of the page. The folder of the benchmark tutorial is not
+empty: the runs that it reads are there.
 """
 
 from __future__ import annotations
 
 import doctest
+import functools
 import os
 import re
 import shutil
@@ -22,7 +24,7 @@ from pages import DOCS, ROOT, Block, blocks, title, written
 
 TOX = (ROOT / "tox.ini").read_text(encoding="utf-8")
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-RUN = ("pycon", "python", "console")
+RUN = ("pycon", "python", "console", "sh")
 NOT_HERE = re.compile(r"^(pip|tox|git|pytest|python|node|refreeze run)\b|'node ")
 """Commands that other tests run, or that need a network, another program or minutes: what they name must be there."""
 
@@ -84,6 +86,9 @@ def run(block: Block, names: dict[str, object], page: Path) -> None:
         total = int(block.argument.split()[0])
         shown = eval(block.text, {**vars(refreeze)})
         assert refreeze.segments(shown, total) == refreeze.segments(names["policy"], total)
+    elif block.kind == "sh":
+        lines = re.sub("^", "$ ", block.text.strip(), flags=re.MULTILINE)
+        assert [bad for command, _ in commands(lines) for bad in wrong(command)] == []
     elif block.kind == "console":
         for command, expected in commands(block.text):
             where = f"{title(page)}, line {block.line}"
@@ -111,12 +116,18 @@ def wrong(command: str) -> list[str]:
         paths = [part for part in called[1].split() if "/" in part]
         found += [path for path in paths if not (ROOT / path).exists()]
     if called := re.match(r"refreeze ((?:[a-z]+ )+)", command):
-        done = subprocess.run(
-            [sys.executable, "-m", "refreeze.cli", *called[1].split(), "--help"], capture_output=True, text=True
-        )
-        found += [called[1]] if done.returncode else []
-        found += [option for option in re.findall(r"--[a-z-]+", command) if option not in done.stdout]
+        said = options(called[1])
+        found += [called[1]] if said is None else []
+        found += [option for option in re.findall(r"--[a-z-]+", command) if option not in (said or "")]
     return found
+
+
+@functools.cache
+def options(command: str) -> str | None:
+    """Return the help of a command of refreeze, None if there is no such command."""
+    call = [sys.executable, "-m", "refreeze.cli", *command.split(), "--help"]
+    done = subprocess.run(call, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
+    return None if done.returncode else done.stdout
 
 
 @pytest.mark.parametrize(

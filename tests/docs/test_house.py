@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import subprocess
 import sys
 from typing import NamedTuple
 
@@ -95,6 +97,16 @@ def test_the_readme_says_what_is_where():
     assert [place for place in places if not (ROOT / place).exists()] == []
     top = {path.name for path in ROOT.iterdir() if path.is_dir() and (path / "README.md").exists()}
     assert {f"{name}/" for name in top if not name.startswith(".")} <= set(places)
+
+
+def test_the_error_in_the_readme_is_what_the_command_line_says(tmp_path):
+    (shown,) = (block.text for block in blocks((ROOT / "README.md").read_text(encoding="utf-8")) if not block.kind)
+    spec = {"layers": ["stem"], "training_interval": [0, 5]}
+    wrong = spec | {"strategy": {"type": "round_robin", "window_size": 0, "iterative_span": 1}}
+    (tmp_path / "schedule.json").write_text(json.dumps({"dialect": "vl3d", "config": [spec, wrong]}))
+    call = [sys.executable, "-m", "refreeze.cli", "plan", "schedule.json", "--epochs", "5", "--names", "stem"]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, " ".join(done.stderr.split())) == (2, shown.strip())
 
 
 def test_the_citation_is_of_this_version_and_licence():
