@@ -3,8 +3,8 @@
 A page is one program, in an empty folder: ``pycon`` blocks are doctests, ``python`` blocks are run, blocks whose first
 line is a comment with a file name are written to that file, and in ``console`` blocks the commands after ``$`` are run
 and their output compared, where ``…`` alone on a line stands for any lines, and within one for any text. Those in
-``sh`` blocks are only looked up. A ``timeline`` shows the ``policy`` of the page. The folder of the benchmark tutorial is not
-empty: the runs that it reads are there.
+``sh`` blocks are only looked up. A ``timeline`` shows the ``policy`` of the page. The folder of the benchmark tutorial
+is not empty: the runs that it reads are there.
 """
 
 from __future__ import annotations
