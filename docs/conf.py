@@ -36,6 +36,6 @@ autodoc_mock_imports = ["keras", "tensorflow", "sklearn"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {"Figure": "matplotlib.figure.Figure"}  # imported for types only
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True, "special-members": "__call__", "show-inheritance": True}
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True

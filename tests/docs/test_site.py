@@ -110,7 +110,9 @@ def public(tree: ast.Module, module: str) -> Iterator[str]:
     A method without a docstring is what a base class or a protocol says; a strategy of cases is named by its law.
     """
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if node.name == "__call__" or not node.name.startswith("_"):
             bare = ast.get_docstring(node) is None
             if not bare or not (
                 module.startswith("refreeze.conformance.cases") or module.rpartition(".")[2][0].isupper()
