@@ -7,9 +7,10 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from refreeze.conformance import known
-from refreeze.conformance.clauses import clauses
+from refreeze.conformance.clauses import Clause, clauses
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "findings.md"
@@ -70,27 +71,46 @@ def file_of(name: str) -> Path:
 
 def page() -> str:
     """Return the text of the page."""
-    text = HEAD
+    text, entries = HEAD, {name: known.read(file_of(name)) for name in PEERS}
     for name, peer in PEERS.items():
-        found = [_finding(peer, entry) for entry in known.read(file_of(name))]
-        text += f"\n## {peer.title}\n\n" + ("".join(found) or NOTHING)
+        ids = dict.fromkeys(_clause(entry).id for entry in entries[name])
+        text += f"| {peer.title} | {', '.join(dict.fromkeys(_seen(e)['version'] for e in entries[name]))} "
+        text += f"| {', '.join(sorted(ids, key=list(clauses()).index)) or 'none'} |\n"
+    for name, peer in PEERS.items():
+        text += f"\n## {peer.title}\n\n" + "".join(_finding(peer, entry) for entry in entries[name])
     return text.rstrip() + "\n"
 
 
-def _finding(peer: Peer, entry: known.KnownFailure) -> str:
-    clause = clauses()["-".join(entry.law.split("-")[:2])]
+def _clause(entry: known.KnownFailure) -> Clause:
+    return clauses()["-".join(entry.law.split("-")[:2])]
+
+
+def _seen(entry: known.KnownFailure) -> re.Match[str]:
     seen = REASON.fullmatch(entry.reason)
     assert seen is not None, f"{entry.check_id}: the reason must be of the form 'package version, date: what it does'"
-    case = shlex.quote(json.dumps(entry.case))
+    return seen
+
+
+def _finding(peer: Peer, entry: known.KnownFailure) -> str:
+    clause, seen, case = _clause(entry), _seen(entry), shlex.quote(json.dumps(entry.case))
+    requests = [_shown(entry.case[key]) for key in ("request", "other") if key in entry.case]
     return ROW.format(
         law=entry.law,
         clause=clause,
         version=seen["version"],
         date=seen["date"],
-        text=clause.text.replace("|", r"\|"),
-        what=" ".join(seen["what"].split()).replace("|", r"\|"),
+        what=" ".join(seen["what"].split()),
+        case="; against that: ".join(requests),
         command=f"refreeze verify {peer.adapter} --law {entry.law} --replay {case}",
     )
+
+
+def _shown(request: dict[str, Any]) -> str:
+    """Return a request in the words of a reader."""
+    words = [f"`{json.dumps(request['config'])}`", f"names {' '.join(request['names'])}", f"total {request['total']}"]
+    words += [f"resumed at {request['start']}"] if request["start"] else []
+    words += [f"{n} steps an epoch"] if (n := request["steps_per_epoch"]) > 1 else []
+    return ", ".join(words)
 
 
 HEAD = """# What implementations do differently
@@ -104,15 +124,18 @@ happens and no more. Laws that hold are not listed.
 `tox -e peers` runs all of it again; an entry that does not happen any more fails, and so does anything new.
 Configurations are read as on the pages of the [dialects](dialects/index.md). Short experiments on more questions are
 on the page [what the frameworks do](frameworks.md).
+
+| implementation | version | clauses with an entry |
+|---|---|---|
 """
-NOTHING = "No law that can be asked of it is broken.\n"
 ROW = """\
 ### {clause.id}: {clause.title}
 
 | | |
 |---|---|
-| the clause | {text} |
+| the clause | {clause.id}: {clause.text} |
 | what it does | {what} |
+| the case | {case} |
 | the law | `{law}` |
 | seen in | {version}, {date} |
 
