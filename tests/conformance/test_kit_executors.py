@@ -163,6 +163,18 @@ def test_an_executor_may_not_support_what_it_does_support():
         [adapter.ask(request) for request in (WINDOWS, case["request"])]
 
 
+def test_nested_layers_are_a_capability():
+    class Flat:
+        def run(self, model, dialect, config, total, fit):
+            if any(layers == "all" or {"body", "body/a"} & {*layers} for layers in (spec["layers"] for spec in config)):
+                raise NotImplementedError
+            return {}
+
+    adapter = load(Flat, level="execution")
+    nested = WINDOWS | {"config": [WINDOWS["config"][0] | {"layers": ["stem", "norm", "body/a"]}]}
+    assert [adapter.ask(request).error for request in (WINDOWS, nested)] == [None, "unsupported"]
+
+
 def test_checkpoints_are_a_capability():
     report = verdict(right_executor_without_checkpoints(), "RES-2", "RES-3")
     assert {result.verdict for result in report.results} == {"unsupported"}

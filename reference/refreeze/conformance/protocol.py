@@ -184,6 +184,7 @@ def features(request: Request) -> frozenset[str]:
                 yield from walk(value)
         elif isinstance(node, str):
             yield from [f"{node!r}"] if node in words else []
+            yield from ["nested names"] if "/" in node and node in (names or ()) else []
             yield from ["containers"] if any(name.startswith(f"{node}/") for name in names or ()) else []
 
     found = {request["op"], request["dialect"], *walk(config)}
