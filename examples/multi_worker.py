@@ -75,7 +75,7 @@ def main(folder: str) -> None:
     for variable in [*model.variables, *model.optimizer.variables]:
         bits.update(variable.numpy().tobytes())
     print(f"{sum(report.new_step for report in reports)} train steps, {guard.checks} comparisons of frozen weights")
-    print(f"loss {history.history['loss']}")
+    print(f"loss {history.history['loss']}, evaluated {model.evaluate(x, y, batch_size=8, verbose=0)}")
     print(f"weights and optimizer {bits.hexdigest()}")
 
 
