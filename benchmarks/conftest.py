@@ -64,18 +64,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _slow(model: str, **chosen: Any) -> bool:
     """Return whether a benchmark is left out of the default ten minutes."""
-    if "kind" in chosen:  # whole runs: up to twenty traces each
+    large = model in ("mobilenetv2", "resnet50")
+    if "kind" in chosen:  # whole runs: up to twenty traces each, and what is required is of MobileNetV2
         dear = chosen["implementation"] == "refreeze rebuild" or chosen["kind"] == "random"
-        return model in ("transformer", "resnet50") or (model == "mobilenetv2" and dear)
-    if "how" in chosen:  # memory: a process each
-        return model in ("transformer", "resnet50") or (model == "mobilenetv2" and chosen["how"] == "rebuild")
-    return model == "resnet50" or (model == "mobilenetv2" and chosen.get("share") in (0.25, 0.75))
+        return model in ("transformer", "resnet50") or (model != "mlp" and dear)
+    if "how" in chosen:  # a process each, or torch.compile
+        return model != "mlp" and chosen["how"] != "eager"
+    if chosen.get("share") in (0.25, 0.75):
+        return model != "mlp"
+    return model == "resnet50" or (large and "same" in chosen.values()) or (large and "rebuild" in chosen.values())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        chosen = item.callspec.params if hasattr(item, "callspec") else {}
-        if "model" in chosen and _slow(**chosen):
+        chosen = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+        model = chosen.pop("model", None) or chosen.pop("network", None)
+        if model is not None and _slow(model, **chosen):
             item.add_marker(pytest.mark.slow)
 
 

@@ -26,7 +26,7 @@ KINDS = ("round robin", "random")
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("model", BUILDERS)
-def test_run(benchmark: Any, rounds: Any, model: str, kind: str, implementation: str) -> None:
+def test_run(benchmark: Any, model: str, kind: str, implementation: str) -> None:
     """Timed: segments of one epoch of a few steps. Round robin goes back to each of its sets, random hardly ever."""
     made = []
 
@@ -36,7 +36,7 @@ def test_run(benchmark: Any, rounds: Any, model: str, kind: str, implementation:
         return (network, "vl3d", windows(layer_names(network), EPOCHS, kind), EPOCHS, fit(network, STEPS)), {}
 
     run = IMPLEMENTATIONS[implementation].run
-    history = benchmark.pedantic(run, setup=fresh, rounds=rounds(2) if model == "mlp" else 1)
+    history = benchmark.pedantic(run, setup=fresh)
 
     network, traces = made[-1]
     segments = schedule(layer_names(network), EPOCHS, kind)

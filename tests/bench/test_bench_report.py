@@ -170,3 +170,16 @@ def test_a_picture_shows_every_figure(whole: str) -> None:
     assert [list(line.get_xdata()) for line in curves.lines] == [[0, 10, 100]] * 2
     assert [axes.get_title("left") for axes in drawn["memory"].axes] == ["mlp", "cnn"]
     assert [list(line.get_ydata()) for axes in drawn["memory"].axes for line in axes.lines] == [[0, 10, 20]] * 4
+
+
+def test_the_report_that_is_kept_is_of_its_run_and_the_readme_quotes_it(tmp_path):
+    root = Path(__file__).parents[2]
+    kept = root / "docs" / "benchmarks" / "cpu"
+    report(str(kept / "run.json"), tmp_path)
+    text = (kept / "report.md").read_text(encoding="utf-8")
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == text
+    quoted = [
+        line for line in (root / "README.md").read_text(encoding="utf-8").splitlines() if "≥" in line or "≤" in line
+    ]
+    assert len(quoted) == 5
+    assert [line for line in quoted if line not in text.splitlines()] == []

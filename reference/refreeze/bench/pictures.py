@@ -96,12 +96,16 @@ def _lines(panels: dict[str, Curves], xlabel: str, ylabel: str, log: bool = Fals
     if not panels:
         return None
     figure, axes = _figure(len(panels), 5 * len(panels))
+    labels = dict.fromkeys(label for curves in panels.values() for label in curves)
+    colours = dict(zip(labels, itertools.cycle(_COLOURS)))
     for panel, (title, curves) in zip(axes, panels.items(), strict=True):
-        for (label, points), colour in zip(curves.items(), itertools.cycle(_COLOURS)):
-            panel.plot(*zip(*sorted(points), strict=True), ".-", label=label, color=colour)
+        for label, points in curves.items():
+            panel.plot(*zip(*sorted(points), strict=True), ".-", label=label, color=colours[label])
         if log:
             panel.set_xscale("symlog", linthresh=1)
             panel.set_yscale("log")
+        else:
+            panel.locator_params(axis="x", integer=True)
         panel.set_title(title, loc="left")
         panel.set_xlabel(xlabel)
         panel.legend(frameon=False, fontsize=8)
