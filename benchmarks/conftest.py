@@ -63,11 +63,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _slow(model: str, **chosen: Any) -> bool:
-    """Return whether a benchmark is left out of the default ten minutes."""
+    """Return whether a benchmark is left out by default."""
     large = model in ("mobilenetv2", "resnet50")
     if "kind" in chosen:  # whole runs: up to twenty traces each, and what is required is of MobileNetV2
-        dear = chosen["implementation"] == "refreeze rebuild" or chosen["kind"] == "random"
-        return model in ("transformer", "resnet50") or (model != "mlp" and dear)
+        rebuilt = chosen["implementation"] == "refreeze rebuild" and model != "mlp"
+        return rebuilt or chosen["kind"] == "random" or model in ("transformer", "resnet50")
     if "how" in chosen:  # a process each, or torch.compile
         return model != "mlp" and chosen["how"] != "eager"
     if chosen.get("share") in (0.25, 0.75):
