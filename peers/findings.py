@@ -11,6 +11,7 @@ from typing import Any
 
 from refreeze.conformance import known
 from refreeze.conformance.clauses import Clause, clauses
+from refreeze.conformance.laws import laws
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "findings.md"
@@ -82,7 +83,7 @@ def page() -> str:
 
 
 def _clause(entry: known.KnownFailure) -> Clause:
-    return clauses()["-".join(entry.law.split("-")[:2])]
+    return clauses()[laws()[entry.law].clause]
 
 
 def _seen(entry: known.KnownFailure) -> re.Match[str]:
