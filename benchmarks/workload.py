@@ -135,8 +135,7 @@ class Refreeze:
         self.switch = switch
 
     def run(self, model: Any, name: str, config: Any, total: int, fit: Callable[[int], Any]) -> Any:
-        language = dialect(name)
-        policy = language.policy(language.parse(config), layer_names(model), total=total)
+        policy = dialect(name).policy(config, layer_names(model), total=total)
         return execute(model, policy, total, fit, switch=self.switch)
 
 
@@ -144,8 +143,7 @@ class CompilePerSegment:
     """The execution adapter of what users do on plain Keras: write flags and compile, at every boundary."""
 
     def run(self, model: Any, name: str, config: Any, total: int, fit: Callable[[int], Any]) -> Any:
-        language = dialect(name)
-        policy = language.policy(language.parse(config), layer_names(model), total=total)
+        policy = dialect(name).policy(config, layer_names(model), total=total)
         parts = []
         for segment in segments(policy, total):
             freeze(model, segment.frozen)
