@@ -15,9 +15,9 @@ import os
 import platform
 import subprocess
 import sys
-import types
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Experiment = Callable[[], tuple[str, dict[str, Any]]]
@@ -72,9 +72,10 @@ def prepare(system: str) -> None:
     os.environ.setdefault("KERAS_BACKEND", backend)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if system == "lighter":
-        with contextlib.suppress(ImportError):  # first those that ask whether torchvision is there
-            importlib.import_module("pytorch_lightning")
-        sys.modules.setdefault("torchvision", types.ModuleType("torchvision"))
+        sys.path.insert(0, str(Path(__file__).parents[2]))
+        from peers import stand_in
+
+        stand_in.for_torchvision()
         with contextlib.suppress(ImportError):
             from loguru import logger
 
