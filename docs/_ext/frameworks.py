@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from run_all import QUESTIONS
 from sphinx.util.docutils import SphinxDirective
 
 NAMES = {
@@ -18,15 +19,12 @@ NAMES = {
     "lighter": "Lighter",
     "refreeze": "refreeze",
 }
-ORDER = (
-    "flip", "still_moves", "batch_norm", "optimizer_state", "until_epoch", "resume", "compose", "misspelt",
-)  # fmt: skip
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the results by question, in the order of the page."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
-    return {name: found[name] for name in sorted(found, key=ORDER.index)}
+    return {name: found[name] for name in sorted(found, key=QUESTIONS.index)}
 
 
 def said(cell: dict[str, Any]) -> str:
