@@ -64,15 +64,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _slow(model: str, **chosen: Any) -> bool:
     """Return whether a benchmark is left out by default."""
-    large = model in ("mobilenetv2", "resnet50")
+    if model == "resnet50" or chosen.get("kind") == "random":
+        return True
     if "kind" in chosen:  # whole runs: up to twenty traces each, and what is required is of MobileNetV2
-        rebuilt = chosen["implementation"] == "refreeze rebuild" and model != "mlp"
-        return rebuilt or chosen["kind"] == "random" or model in ("transformer", "resnet50")
+        return model == "transformer" or (model != "mlp" and chosen["implementation"] == "refreeze rebuild")
     if "how" in chosen:  # a process each, or torch.compile
         return model != "mlp" and chosen["how"] != "eager"
     if chosen.get("share") in (0.25, 0.75):
         return model != "mlp"
-    return model == "resnet50" or (large and "same" in chosen.values()) or (large and "rebuild" in chosen.values())
+    return model == "mobilenetv2" and not {"same", "rebuild"}.isdisjoint(chosen.values())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
