@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from markdown_it import MarkdownIt
 
 from refreeze.bench.pictures import pictures
 from refreeze.bench.stored import Benchmark, Ratio, Run, number, paired, ratio, read, seconds
@@ -57,32 +58,10 @@ def required(run: Run) -> list[Requirement]:
     ]
 
 
-class _Page:
-    """A text with tables and pictures, as Markdown and as HTML."""
-
-    def __init__(self) -> None:
-        self.markdown: list[str] = []
-        self.html: list[str] = []
-
-    def heading(self, text: str, level: int = 2) -> None:
-        self.markdown.append(f"{'#' * level} {text}\n")
-        self.html.append(f"<h{level}>{html.escape(text)}</h{level}>")
-
-    def text(self, text: str) -> None:
-        self.markdown.append(f"{text}\n")
-        self.html.append(f"<p>{html.escape(text)}</p>")
-
-    def table(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        rows = list(rows)
-        lines = [headings, ["---"] * len(headings), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-        self.markdown.append("".join(f"| {' | '.join(line)} |\n" for line in lines))
-        parts = [("th", headings), *(("td", row) for row in rows)]
-        body = ("".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) for tag, row in parts)
-        self.html.append("<table>" + "".join(f"<tr>{row}</tr>" for row in body) + "</table>")
-
-    def picture(self, file: str, alt: str) -> None:
-        self.markdown.append(f"![{alt}]({file})\n")
-        self.html.append(f'<img src="{file}" alt="{html.escape(alt)}">')
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [headings, ["---"] * len(headings), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 _STYLE = (
@@ -100,59 +79,47 @@ def report(reference: str, out: Path) -> list[Path]:
     from refreeze import plot  # here, because numpy takes most of the time of `import refreeze.bench`
 
     run = read("JSON", reference)
-    page = _Page()
     dirty = " and uncommitted changes" if run.commit_info.dirty else ""
     facts = {"date": run.datetime[:16], "commit": f"{(run.commit_info.id or 'unknown')[:12]}{dirty}"}
     facts |= run.machine_info.facts()
     facts["load average before"] = ", ".join(map(number, run.machine_info.load or [])) or "unknown"
-    page.heading("Benchmarks", 1)
-    page.table(["", ""], facts.items())
-    page.text(
+    must = [
+        (what, allowed, str(measured or "not measured"), "yes" if holds else "no" if measured else "")
+        for what, allowed, measured, holds in required(run)
+    ]
+    page = [
+        "# Benchmarks\n",
+        _table(["", ""], facts.items()),
         "Times are medians, with the quartiles in brackets. The spread of a ratio is that of the quartiles, the widest "
-        "way round. Times of different machines are no comparison; ratios within one run are."
-    )
-    page.heading("What is required on MobileNetV2")
-    page.table(
-        ["", "required", "measured", "holds"],
-        (
-            (
-                row.what,
-                row.allowed,
-                str(row.measured or "not measured"),
-                "yes" if row.holds else "no" if row.measured else "",
-            )
-            for row in required(run)
-        ),
-    )
+        "way round. Times of different machines are no comparison; ratios within one run are.\n",
+        "## What is required on MobileNetV2\n",
+        _table(["", "required", "measured", "holds"], must),
+    ]
     if run.not_run:
-        page.heading("What did not run")
-        page.table(
-            ["", "outcome", "why"], ((item.name, item.outcome, " ".join(item.reason.split())) for item in run.not_run)
-        )
+        missing = ((item.name, item.outcome, " ".join(item.reason.split())) for item in run.not_run)
+        page += ["## What did not run\n", _table(["", "outcome", "why"], missing)]
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, (alt, figure) in pictures(run).items():
         written.append(out / f"{name}.png")
         plot.save(figure, written[-1])
-        page.picture(written[-1].name, alt)
+        page.append(f"![{alt}]({written[-1].name})\n")
     for question in dict.fromkeys(bench.question for bench in run.benchmarks):
-        page.heading(question or "others")
         groups = run.groups(question)
-        page.text(" ".join({b.extra_info.question: None for found in groups.values() for b in found}))
+        asked = " ".join({b.extra_info.question: None for found in groups.values() for b in found})
+        page += [f"## {question or 'others'}\n", f"{asked}\n"]
         for subject, found in groups.items():
-            page.heading(subject or "all", 3)
-            _table(page, found)
+            page += [f"### {subject or 'all'}\n", _measured(found)]
     title = "<meta charset='utf-8'><title>refreeze: benchmarks</title>"
-    texts = {
-        "report.md": "\n".join(page.markdown),
-        "report.html": f"<!doctype html>{title}<style>{_STYLE}</style>\n" + "\n".join(page.html) + "\n",
-    }
+    text = "\n".join(page)
+    body = MarkdownIt("js-default").render(text)  # as CommonMark, with tables and without HTML of its own
+    texts = {"report.md": text, "report.html": f"<!doctype html>{title}<style>{_STYLE}</style>\n{body}"}
     for name, content in texts.items():
         (out / name).write_text(content, encoding="utf-8")
     return [*(out / name for name in texts), *written]
 
 
-def _table(page: _Page, found: Sequence[Benchmark]) -> None:
+def _measured(found: Sequence[Benchmark]) -> str:
     base = next((bench for bench in found if bench.extra_info.baseline), None)
     rows = []
     for bench in found:
@@ -162,7 +129,7 @@ def _table(page: _Page, found: Sequence[Benchmark]) -> None:
             time = "not timed"
         against = [] if base is None else ["1" if bench is base else str(ratio(stats, base.stats))]
         rows.append([bench.case, time, f"{stats.rounds}", *against, "; ".join(_beside(bench))])
-    page.table(["", "time", "rounds", *([f"× {base.case}"] if base else []), "beside"], rows)
+    return _table(["", "time", "rounds", *([f"× {base.case}"] if base else []), "beside"], rows)
 
 
 def _beside(bench: Benchmark) -> Iterator[str]:
