@@ -1,7 +1,9 @@
 """Hypothesis profiles: HYPOTHESIS_PROFILE chooses one, else ``dev``."""
 
+import gc
 import os
 
+import pytest
 from hypothesis import Phase, settings
 
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -10,3 +12,10 @@ settings.register_profile("coverage", settings.get_profile("ci"), max_examples=5
 # For runs that are expected to fail: no shrinking, nothing remembered.
 settings.register_profile("mutants", settings.get_profile("ci"), database=None, phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported: with TensorFlow that is a third of the time of a trace."""
+    gc.collect()
+    gc.freeze()
