@@ -9,6 +9,6 @@ folder=$(mktemp -d)
 export COVERAGE_FILE="$folder/data" HYPOTHESIS_PROFILE=coverage
 trap 'rm -rf "$folder"' EXIT
 # shellcheck disable=SC2086  # one word a file
-python -m coverage run -m pytest -q -p no:cacheprovider $tests tests/dialects --ignore tests/dialects/test_mutants.py
+python -m coverage run -m pytest -q -n 2 --dist loadfile -p no:cacheprovider $tests tests/dialects --ignore tests/dialects/test_mutants.py
 python -m coverage combine -q
 python -m coverage report --include "$sources" --show-missing --skip-covered --fail-under 100
