@@ -8,9 +8,8 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import typer.core
@@ -84,15 +83,6 @@ def _start(
         typer.echo(context.get_help())
 
 
-class PlanFormat(StrEnum):
-    """What ``plan`` writes."""
-
-    TEXT = "text"
-    JSON = "json"
-    PNG = "png"
-    SVG = "svg"
-
-
 @app.command()
 def plan(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="The configuration: a JSON, YAML or TOML file.")],
@@ -104,7 +94,7 @@ def plan(
     model: Annotated[
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="In place of names: it returns a Keras model.")
     ] = None,
-    format: Annotated[PlanFormat, typer.Option(help="What to write.")] = PlanFormat.TEXT,  # noqa: A002
+    format: Annotated[Literal["text", "json", "png", "svg"], typer.Option(help="What to write.")] = "text",  # noqa: A002
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write, if not to the terminal.")] = None,
 ) -> None:
     """Compute a schedule, without training, and draw it."""
@@ -117,14 +107,14 @@ def plan(
     policy = language.policy(config, known, total=total, steps_per_epoch=per)
     run, shown = segments(policy, total), _in_order(config, policy.names) if known is None else known
     title = f"{Path(spec).name}: {language.name}, {total:,} {language.unit}{length}"
-    if format is PlanFormat.JSON:
+    if format == "json":
         _write((json.dumps(_plain(language, total, shown, run), indent=1) + "\n").encode(), out)
         return
     if not shown:
         raise NeedsModel("config", config)
     from refreeze import plot
 
-    if format is PlanFormat.TEXT:
+    if format == "text":
         console = Console() if out is None else Console(file=io.StringIO(), width=100)
         console.print(Text(title, "bold"), plot.text(run, shown, console.width), _table(run, shown), sep="\n")
         if isinstance(console.file, io.StringIO):
@@ -134,7 +124,7 @@ def plan(
         raise InvalidSpec("--out", None, f"given: a terminal cannot show {format}")
     rates = language.learning_rates(config, known, total=total, steps_per_epoch=per)
     figure = plot.draw(run, shown, unit=language.unit, title=title, rates=rates)
-    _write(plot.render(figure, "png" if format is PlanFormat.PNG else "svg"), out)
+    _write(plot.render(figure, format), out)
 
 
 def _names(language: Dialect, names: str | None, model: str | None) -> list[str] | None:
@@ -214,16 +204,9 @@ def _write(content: bytes, out: Path | None) -> None:
         raise InvalidSpec("--out", str(out), f"a file that can be written ({error.strerror})") from None
 
 
-class ListFormat(StrEnum):
-    """How ``dialects`` lists."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 @app.command("dialects")
 def list_dialects(
-    format: Annotated[ListFormat, typer.Option(help="What to write.")] = ListFormat.TEXT,  # noqa: A002
+    format: Annotated[Literal["text", "json"], typer.Option(help="What to write.")] = "text",  # noqa: A002
     schema: Annotated[str | None, typer.Option(metavar="NAME", help="Print the JSON Schema of its files.")] = None,
 ) -> None:
     """List the dialects, the configuration languages, and where they come from."""
@@ -232,20 +215,13 @@ def list_dialects(
         return
     keys = ("name", "names", "unit", "source")
     rows = [{key: getattr(language, key) for key in keys} for language in dialects().values()]
-    if format is ListFormat.JSON:
+    if format == "json":
         typer.echo(json.dumps(rows, indent=1))
         return
     table = Table("dialect", "names", "ticks", "source", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*(Text(value) for value in row.values()))
     Console().print(table)
-
-
-class Switch(StrEnum):
-    """How ``run`` makes the frozen set effective."""
-
-    CACHED = "cached"
-    REBUILD = "rebuild"
 
 
 @app.command()
@@ -259,8 +235,9 @@ def run(
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="It returns (x, y) or ((x, y), (x_test, y_test)).")
     ] = None,
     switch: Annotated[
-        Switch, typer.Option(help="Keep train steps and put them back, or make a new one each time.")
-    ] = Switch.CACHED,
+        Literal["cached", "rebuild"],
+        typer.Option(help="Keep train steps and put them back, or make a new one each time."),
+    ] = "cached",
     cache_size: Annotated[int, typer.Option(min=1, help="How many train steps to keep.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, data order and dropout.")] = 0,
     out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where to write, if not to refreeze-out.")] = None,
@@ -278,13 +255,13 @@ def run(
         raise Unsupported(f"run needs Keras and TensorFlow: pip install 'refreeze[run]' ({error})") from None
     raise typer.Exit(
         job.run(
-            spec=spec, epochs=epochs, model=model, data=data, switch=switch.value, cache_size=cache_size, seed=seed,
+            spec=spec, epochs=epochs, model=model, data=data, switch=switch, cache_size=cache_size, seed=seed,
             out=out, checkpoint_every=checkpoint_every, resume=resume, quiet=quiet,
         )
     )  # fmt: skip
 
 
-bench.register(app)
+app.add_typer(bench.group, name="bench")
 conformance.register(app)
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 from refreeze import InvalidSpec, Unsupported
-from refreeze.bench import register
+from refreeze.bench import group
 from refreeze.bench.compare import compare
 from refreeze.bench.stored import Ratio, Stats, paired, ratio, read
 from stored_runs import bench, write
@@ -143,7 +143,7 @@ def test_two_runs_without_a_common_benchmark_are_rejected(tmp_path) -> None:
 
 def test_the_commands(runs, tmp_path) -> None:
     app = typer.Typer()
-    register(app)
+    app.add_typer(group, name="bench")
     old, new = runs([1.0], [2.0])
     run = CliRunner().invoke
     assert run(app, ["bench", "compare", old, new]).exit_code == 0

@@ -8,7 +8,8 @@ import random
 
 from brute_force import drawn
 from refreeze.conformance.protocol import segments_request
-from refreeze.conformance.vectors import FOLDER, File, Generated, Vector, dumps
+from refreeze.conformance.vectors import FOLDER, File, Generated, Vector
+from vector_files import dumps
 
 SEED = 1
 PATH = FOLDER / "RND-2" / "generated-draws.json"

@@ -98,7 +98,7 @@ def stages(request):
 def disagree(request):
     """Whether two active specifications disagree about a parameter, so that their order matters."""
     now = active(request["config"] | {"freeze": request["config"].get("freeze", [])}, 99)
-    return any(len({f for m, f in now.items() if matches(name, m, ALIASES)}) > 1 for name in request["names"])
+    return any(len({f for m, f in now.items() if matches(name, m)}) > 1 for name in request["names"])
 
 
 def overridden_in_place(request):

@@ -34,8 +34,3 @@ def _report(
     """Write a run as Markdown and HTML, with pictures."""
     for path in report(reference, out):
         typer.echo(path)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group ``bench`` to ``app``."""
-    app.add_typer(group, name="bench")

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 
@@ -52,16 +52,6 @@ def crash(error: BaseException) -> Fault:
     return Fault("crashed", f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})")
 
 
-class Transport(Protocol):
-    """A way to send one line and get one."""
-
-    def send(self, line: bytes, timeout: float) -> bytes:
-        """Return the answer to ``line``; raises ``Fault``, "timeout" after as many seconds."""
-
-    def close(self) -> None:
-        """End what was started."""
-
-
 class InProcess:
     """A callable, in a thread of its own, so that one that hangs does not hang the kit."""
 
@@ -86,6 +76,7 @@ class InProcess:
             return Fault("malformed", f"the answer is not JSON: {error}")
 
     def send(self, line: bytes, timeout: float) -> bytes:
+        """Return the answer to ``line``; raises ``Fault``, "timeout" after as many seconds."""
         self._lines.put(line)
         try:
             answer = self._answers.get(timeout=timeout)
@@ -194,7 +185,7 @@ class Responder(Adapter):
 
     level = "schedule"
 
-    def __init__(self, name: str, transport: Transport, timeout: float = 20) -> None:
+    def __init__(self, name: str, transport: InProcess | Subprocess, timeout: float = 20) -> None:
         super().__init__(name)
         self._transport, self._timeout, self._asked = transport, timeout, 0
 

@@ -77,10 +77,6 @@ class Law:
     families: dict[str, Family]
     """By dialect."""
 
-    def check(self, dialect: str, ask: Ask, case: Case) -> None:
-        """Raise ``Broken`` if ``case`` shows that the law does not hold, ``NotSupported`` if it cannot be asked."""
-        self.families[dialect].check(ask, case)
-
 
 @functools.cache
 def laws() -> dict[str, Law]:

@@ -41,38 +41,6 @@ def segments_request(
     }
 
 
-def run_request(
-    dialect: str,
-    names: list[str],
-    config: Any,
-    total: int,
-    *,
-    optimizer: str = "adam",
-    off: list[str] | None = None,
-    stop_after: int | None = None,
-    fail_at: int | None = None,
-    resumed: Any = None,
-) -> Request:
-    """Return the request that an executor trains the kit's model, whose layers are ``names``; it is not on the wire.
-
-    The user has switched off the layers ``off``. Training stops after ``stop_after`` epochs, if that is given; the call
-    ``fail_at`` of the fit function, from 0, fails; then the run is resumed on another model with the configuration
-    ``resumed``.
-    """
-    return {
-        "op": "run",
-        "dialect": dialect,
-        "names": names,
-        "config": config,
-        "total": total,
-        "optimizer": optimizer,
-        "off": off or [],
-        "stop_after": stop_after,
-        "fail_at": fail_at,
-        "resumed": resumed,
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """Segments as they were answered, in whatever encoding; nothing is checked but the types."""

@@ -116,21 +116,19 @@ def policy_of(request: dict[str, Any]) -> Policy:
 class Execution:
     """The engine as an execution adapter."""
 
-    def run(self, model: Any, dialect: str, config: Any, total: int, fit: Callable[[int], Any]) -> Any:
-        """Train the model and return one History."""
-        return self._run(model, dialect, config, total, fit)
-
-    def resume(self, model: Any, dialect: str, config: Any, total: int, fit: Callable[[int], Any], folder: str) -> Any:
-        """Do the same with checkpoints."""
-        return self._run(model, dialect, config, total, fit, checkpoint=folder, resume=True)
-
-    def _run(self, model: Any, name: str, config: Any, total: int, fit: Callable[[int], Any], **options: Any) -> Any:
+    def run(self, model: Any, dialect: str, config: Any, total: int, fit: Callable[[int], Any], **options: Any) -> Any:
+        """Train the model and return one History; the options are those of ``execute``."""
         from refreeze.engine import FreezeTrainingExecutor, execute
         from refreeze.engine.tree import layer_names
 
-        if name == "vl3d":
+        if dialect == "vl3d":
             return FreezeTrainingExecutor(config, **options).run(model, total, fit)
-        return execute(model, dialect(name).policy(config, layer_names(model), total=total), total, fit, **options)
+        asked = {"dialect": dialect, "names": layer_names(model), "config": config, "total": total}
+        return execute(model, policy_of(asked), total, fit, **options)
+
+    def resume(self, model: Any, dialect: str, config: Any, total: int, fit: Callable[[int], Any], folder: str) -> Any:
+        """Do the same with checkpoints."""
+        return self.run(model, dialect, config, total, fit, checkpoint=folder, resume=True)
 
 
 execution = Execution()

@@ -151,7 +151,7 @@ def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collec
 def try_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
     """Return how ``case`` breaks the law, None if it does not; raises ``NotSupported`` and ``Fault``."""
     try:
-        check.law.check(check.dialect, adapter.ask, case)
+        check.law.families[check.dialect].check(adapter.ask, case)
     except Broken as broken:
         level = "" if adapter.level == "schedule" else f" --level {adapter.level}"
         replay = f"refreeze verify {adapter.name}{level} --law {check.law.id} --replay {shlex.quote(json.dumps(case))}"

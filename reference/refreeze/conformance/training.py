@@ -11,7 +11,7 @@ import operator
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from refreeze import segments
 from refreeze.conformance.adapters import Fault, crash
 from refreeze.conformance.observed import Call, Ran, State
-from refreeze.conformance.protocol import Request
+from refreeze.conformance.protocol import ErrorId, Request
 from refreeze.conformance.reference import policy_of
 from refreeze.engine.tree import nodes, trainable_by_birth
 
@@ -34,9 +34,7 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 }
 REFUSED = ("scheduled", "ema")
 """Optimizers under which some schedules are to be refused, in whatever words (EXE-5, EXE-12)."""
-REFUSALS = (
-    "invalid-spec", "unknown-name", "needs-model", "empty-selection", "conflict", "schedule-mismatch", "unsupported",
-)  # fmt: skip
+REFUSALS = (*get_args(ErrorId), "unsupported")
 
 
 class FitFailed(Exception):

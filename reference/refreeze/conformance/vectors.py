@@ -8,9 +8,6 @@ beside them is the JSON Schema of a file.
 from __future__ import annotations
 
 import functools
-import json
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +18,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from refreeze.conformance.adapters import Adapter
 from refreeze.conformance.clauses import clauses
 from refreeze.conformance.laws import Broken, NotSupported, agrees_with
-from refreeze.conformance.protocol import ErrorId, Schedule, read_answer, segments_request
+from refreeze.conformance.protocol import ErrorId, read_answer
 from refreeze.errors import InvalidSpec
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -73,11 +70,6 @@ class Outcome:
     should_be: str = ""
 
 
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a file of vectors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(File)}
-
-
 @functools.cache
 def files() -> dict[Path, File]:
     """Return every file by its path; raises ``InvalidSpec`` for one that does not have the form."""
@@ -98,47 +90,6 @@ def vectors(clause: str | None = None) -> dict[str, Vector]:
     return {f"{name}/{vector.id}": vector for name, vector in every if clause in (None, name)}
 
 
-def lint(found: dict[Path, File]) -> list[str]:
-    """Return what is wrong with vectors that have the form: one line each."""
-    problems = []
-    names: list[str] = []
-    descriptions: list[str] = []
-    for path, file in found.items():
-        where = f"{path.parent.name}/{path.name}"
-        if file.clause != path.parent.name or file.clause not in clauses():
-            problems.append(f"{where}: the clause {file.clause} is none, or not that of the folder")
-        for vector in file.vectors:
-            name = f"{file.clause}/{vector.id}"
-            if (vector.expected is UNSET) == (vector.error is UNSET):
-                problems.append(f"{name}: needs either expected or error")
-            if re.search(r"\b(should|must)\b", vector.description) or not vector.description.endswith("."):
-                problems.append(f"{name}: the description states a fact, in a sentence that ends with a full stop")
-            names.append(name)
-            descriptions.append(vector.description)
-            problems += [f"{name}: {problem}" for problem in _lint_answer(vector)]
-    problems += [f"{name}: the name is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
-    problems += [f"{d!r}: two vectors say so" for d in sorted({d for d in descriptions if descriptions.count(d) > 1})]
-    return problems
-
-
-def _lint_answer(vector: Vector) -> Iterable[str]:
-    request = vector.request
-    if request.get("op") == "segments" and list(request) != list(segments_request("", None, None, 0)):
-        yield "a request for segments has exactly the keys that the kit sends, in that order"
-        return
-    if vector.expected is UNSET:
-        return
-    try:
-        answer = read_answer(request["op"], vector.expected)
-    except (InvalidSpec, KeyError) as error:
-        yield f"the expectation is no answer ({error})"
-        return
-    if isinstance(answer, Schedule):
-        edges = [request["start"], *(s.stop for s in answer.segments)]
-        if [s.start for s in answer.segments] != edges[:-1] or edges[-1] != request["total"]:
-            yield "the segments are not contiguous from start to total"
-
-
 def check(adapter: Adapter, chosen: dict[str, Vector]) -> list[Outcome]:
     """Return what the adapter makes of each vector; raises ``Fault``."""
     outcomes = []
@@ -152,20 +103,3 @@ def check(adapter: Adapter, chosen: dict[str, Vector]) -> list[Outcome]:
         except Broken as broken:
             outcomes.append(Outcome(name, vector, "failed", broken.got, broken.should_be))
     return outcomes
-
-
-def dumps(file: File) -> str:
-    """Return the text of a file: a line for each request, and one for each segment."""
-    head = {key: value for key, value in msgspec.to_builtins(file).items() if key != "vectors"}
-    lines = [json.dumps(head)[:-1] + ', "vectors": [']
-    for vector in file.vectors:
-        plain = msgspec.to_builtins(vector)
-        keys = [f"    {json.dumps(key)}: {_value(value)}" for key, value in plain.items()]
-        lines += ["  {", ",\n".join(keys), "  }" + "," * (vector is not file.vectors[-1])]
-    return "\n".join([*lines, "]}", ""])
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict) and value.get("segments"):
-        return '{"segments": [\n' + ",\n".join(f"      {json.dumps(s)}" for s in value["segments"]) + "\n    ]}"
-    return json.dumps(value)

@@ -45,7 +45,7 @@ class Dialect:
     """The system it is the language of, with the version that was read, or the paper."""
     config: Any
     """The type of a configuration: built of msgspec Structs, immutable."""
-    root: str
+    root: str = ""
     """What a configuration is called in error messages, such as ``freeze_training``; "" if its keys say enough."""
     unit: Literal["epochs", "steps"]
     """What a tick is."""

@@ -66,7 +66,6 @@ DIALECT = Dialect(
     name="chain_thaw",
     source="DeepMoji, arXiv 1708.00524",
     config=Config,
-    root="",
     unit="epochs",
     names="layers",
     build=lambda config, names, run: policy(config, names),

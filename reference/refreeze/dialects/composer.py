@@ -54,7 +54,6 @@ DIALECT = Dialect(
     name="composer",
     source="MosaicML Composer, LayerFreezing",
     config=Config,
-    root="",
     unit="epochs",
     names="layers",
     build=lambda config, names, run: policy(config, names, run.total),

@@ -174,7 +174,6 @@ DIALECT = Dialect(
     name="fastai",
     source="fastai 0.7, Learner.freeze_to, unfreeze, bn_freeze",
     config=Config,
-    root="",
     unit="epochs",
     names="layers",
     build=lambda config, names, run: policy(config, names),

@@ -86,7 +86,6 @@ DIALECT = Dialect(
     name="freezeout",
     source="FreezeOut, arXiv 1706.04983",
     config=Config,
-    root="",
     unit="steps",
     names="layers",
     build=lambda config, names, run: policy(config, names, run.total),

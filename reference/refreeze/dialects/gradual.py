@@ -64,7 +64,6 @@ DIALECT = Dialect(
     name="gradual",
     source="ULMFiT, arXiv 1801.06146",
     config=Config,
-    root="",
     unit="epochs",
     names="layers",
     build=lambda config, names, run: policy(config, names),

@@ -204,7 +204,6 @@ DIALECT = Dialect(
     name="kempner",
     source="KempnerForge, kempnerforge.training.freeze",
     config=Config,
-    root="",
     unit="steps",
     names="parameters",
     build=lambda config, names, run: policy(config, names),

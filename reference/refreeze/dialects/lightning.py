@@ -97,7 +97,6 @@ DIALECT = Dialect(
     name="lightning",
     source="PyTorch Lightning 2.6, BackboneFinetuning",
     config=Config,
-    root="",
     unit="epochs",
     names="layers",
     build=lambda config, names, run: policy(config, names),

@@ -65,7 +65,6 @@ DIALECT = Dialect(
     name="lisa",
     source="LISA, arXiv 2403.17919",
     config=Config,
-    root="",
     unit="steps",
     names="layers",
     build=lambda config, names, run: policy(config, names),

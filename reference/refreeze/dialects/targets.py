@@ -30,15 +30,19 @@ class Target:
     """Whether it is a batch normalization that ``fastai.bn_freeze`` has put into inference mode."""
 
 
-def _keras_layers(container: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def walk(
+    container: Any, prefix: str = "", around: tuple[Any, ...] = (), seen: set[int] | None = None
+) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
+    """Yield path, layer and the models around it of each Keras layer that owns weights; one that is shared once."""
+    seen = set() if seen is None else seen
     for layer in container.layers:
         if id(layer) in seen:
             continue
         seen.add(id(layer))
         if hasattr(layer, "layers") and hasattr(layer, "compile"):
-            yield from _keras_layers(layer, f"{prefix}{layer.name}/", seen)
+            yield from walk(layer, f"{prefix}{layer.name}/", (*around, layer), seen)
         elif layer.weights:
-            yield f"{prefix}{layer.name}", layer
+            yield f"{prefix}{layer.name}", layer, around
 
 
 def layers(model: Any) -> Mapping[str, Any]:
@@ -50,7 +54,7 @@ def layers(model: Any) -> Mapping[str, Any]:
         return model
     if not model.built:
         raise Unsupported(f"model {model.name!r} is not built: give it an Input, or call it once")
-    return dict(_keras_layers(model, "", set()))
+    return {path: layer for path, layer, _ in walk(model)}
 
 
 def parameters(model: Any) -> Mapping[str, Any]:

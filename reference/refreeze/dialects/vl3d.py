@@ -12,15 +12,15 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
+from refreeze.dialects.common import Count, Names, Tick
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy, always, check_int, during, rate, shift, union
 from refreeze.schedule import Operation, operations, segments
 from refreeze.selectors import distinct, everything, in_reverse, under
 from refreeze.windows import random_windows, round_robin
 
-Count = Annotated[int, Meta(ge=1)]
-Epoch = Annotated[int, Meta(ge=0)]
 Operations = tuple[list[int], list[dict[str, list[str]]]]
+Rated = tuple[list[int], list[dict[str, list[str]]], list[float | None]]
 
 
 class RoundRobin(Struct, tag="round_robin", tag_field="type", forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -39,16 +39,16 @@ class Random(Struct, tag="random", tag_field="type", forbid_unknown_fields=True,
     """The layers frozen at a time, in 1..number of layers."""
     iterative_span: Count
     """The epochs for which a window stays, >= 1."""
-    seed: Epoch = 0
+    seed: Tick = 0
     """In [0, 2^64)."""
 
 
 class Spec(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """One specification: which layers, in which epochs, how."""
 
-    layers: Annotated[tuple[str, ...], Meta(min_length=1)] | Literal["all", "all_reverse"]
+    layers: Names | Literal["all", "all_reverse"]
     """Names or paths of layers and containers, or all layers that own weights, in declaration order or its reverse."""
-    training_interval: tuple[Epoch, Epoch]
+    training_interval: tuple[Tick, Tick]
     """[start, stop) in epochs, 0 <= start < stop; outside it the specification freezes nothing (RR-2)."""
     strategy: RoundRobin | Random | None = None
     """None: all the layers are frozen in the whole interval."""
@@ -128,9 +128,7 @@ DIALECT = Dialect(
 )
 
 
-def _declared(
-    found: Sequence[Operation], order: Sequence[str]
-) -> tuple[list[int], list[dict[str, list[str]]], list[float | None]]:
+def _declared(found: Sequence[Operation], order: Sequence[str]) -> Rated:
     """Return operations in VL3D's shape, with the layers of each in declaration order."""
     place = {name: index for index, name in enumerate(order)}
     shown = [
@@ -140,9 +138,7 @@ def _declared(
     return [op.tick for op in found], shown, [op.learning_rate for op in found]
 
 
-def compute_schedule(
-    freeze_training: object, training_epochs: int, names: Sequence[str] | None = None
-) -> tuple[list[int], list[dict[str, list[str]]], list[float | None]]:
+def compute_schedule(freeze_training: object, training_epochs: int, names: Sequence[str] | None = None) -> Rated:
     """Return ``(op_epoch, op, lrs)``: at epoch ``op_epoch[i]`` do ``op[i]`` and, if not None, set the rate ``lrs[i]``.
 
     ``op_epoch`` increases strictly in [0, training_epochs). An ``op`` is ``{"freeze": [...], "unfreeze": [...]}``, the

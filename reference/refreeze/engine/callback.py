@@ -7,7 +7,6 @@ EarlyStopping, ReduceLROnPlateau or TensorBoard, see one training instead of man
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +16,11 @@ import keras
 from refreeze.dialects import dialect as find_dialect
 from refreeze.dialects import files
 from refreeze.engine import tree
-from refreeze.engine.controller import Controller, log_frozen_summary
+from refreeze.engine.controller import Controller, log_frozen_summary, log_segment
 from refreeze.engine.optimizer import check_single_rates
 from refreeze.errors import InvalidSpec, Unsupported
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, cut, segments
-
-_log = logging.getLogger("refreeze")
 
 
 class FreezeSchedule(keras.callbacks.Callback):
@@ -149,16 +146,8 @@ class FreezeSchedule(keras.callbacks.Callback):
             seconds, new = self._controller.enter(segment)
             if self._on_segment is not None:
                 self._on_segment(segment, seconds, new)
-            _log.info(
-                "segment %d/%d: %s [%d, %d), %d names frozen%s",
-                len(self.schedule) - len(self._to_come),
-                len(self.schedule),
-                self._unit,
-                segment.start,
-                segment.stop,
-                len(segment.frozen),
-                "" if segment.learning_rate is None else f", learning rate set to {segment.learning_rate:g}",
-            )
+            total = len(self.schedule)
+            log_segment(f"{total - len(self._to_come)}/{total}", self._unit, segment)
 
     def on_train_end(self, logs: Any = None) -> None:
         log_frozen_summary(self.model)

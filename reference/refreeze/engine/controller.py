@@ -86,6 +86,13 @@ class Controller:
         self._switch.to(self._flags.signature() + self._batch_norms.signature())
 
 
+def log_segment(place: str, unit: str, segment: Segment, more: str = "") -> None:
+    """Log, at INFO on the logger ``refreeze``, that a segment begins, such as ``place`` "2/5"."""
+    rate = "" if segment.learning_rate is None else f", learning rate set to {segment.learning_rate:g}"
+    ticks = f"{unit} [{segment.start}, {segment.stop})"
+    _log.info("segment %s: %s, %d names frozen%s%s", place, ticks, len(segment.frozen), more, rate)
+
+
 def log_frozen_summary(model: Any) -> None:
     """Log, at INFO on the logger ``refreeze``, how many layers are frozen, and which (EXE-11)."""
     frozen = frozen_layers(model)

@@ -16,11 +16,12 @@ import keras
 from refreeze.dialects import vl3d
 from refreeze.engine import tree
 from refreeze.engine.checkpoint import Checkpointer
-from refreeze.engine.controller import Controller, log_frozen_summary, parameter_counts
+from refreeze.engine.controller import Controller, log_frozen_summary, log_segment, parameter_counts
 from refreeze.engine.history import merge
-from refreeze.errors import InvalidSpec, UnknownName
+from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, cut, segments
+from refreeze.selectors import exactly
 
 _log = logging.getLogger("refreeze")
 
@@ -111,17 +112,8 @@ def execute(
     for number, segment in enumerate(run, start=1):
         seconds, new = controller.enter(segment)
         frozen, trainable = parameter_counts(model)
-        _log.info(
-            "segment %d/%d: epochs [%d, %d), %d names frozen, %d of %d parameters trainable%s",
-            number,
-            len(run),
-            segment.start,
-            segment.stop,
-            len(segment.frozen),
-            trainable,
-            frozen + trainable,
-            "" if segment.learning_rate is None else f", learning rate set to {segment.learning_rate:g}",
-        )
+        counts = f", {trainable} of {frozen + trainable} parameters trainable"
+        log_segment(f"{number}/{len(run)}", "epochs", segment, counts)
         if on_segment is not None:
             on_segment(segment)
         history = fit(segment.length)
@@ -187,12 +179,12 @@ class FreezeTrainingExecutor:
             "batch_norm": batch_norm, "restore": restore, "checkpoint": checkpoint, "resume": resume,
         }  # fmt: skip
 
-    def prepare_schedule(self, training_epochs: int, nn: Any = None) -> Any:
+    def prepare_schedule(self, training_epochs: int, nn: Any = None) -> vl3d.Rated:
         """Return ``compute_schedule`` of the executor's own specifications."""
         return self.compute_schedule(self.freeze_training, training_epochs, nn)
 
     @staticmethod
-    def compute_schedule(freeze_training: Any, training_epochs: int, nn: Any = None) -> Any:
+    def compute_schedule(freeze_training: Any, training_epochs: int, nn: Any = None) -> vl3d.Rated:
         """Return ``(op_epoch, op, lrs)`` as ``vl3d.compute_schedule`` does; with a model, its layers are the names."""
         return vl3d.compute_schedule(freeze_training, training_epochs, None if nn is None else tree.layer_names(nn))
 
@@ -207,10 +199,8 @@ class FreezeTrainingExecutor:
     @staticmethod
     def validate_layers(nn: Any, ops: Sequence[dict[str, list[str]]]) -> None:
         """Raise ``UnknownName``, with every missing layer and close matches, unless ``nn`` has those of ``ops``."""
-        known = tree.layer_names(nn)
         used = dict.fromkeys(name for op in ops for key in ("freeze", "unfreeze") for name in op[key])
-        if missing := [name for name in used if name not in known]:
-            raise UnknownName("operations", missing, known)
+        exactly(*used, where="operations")(tree.layer_names(nn))
 
     def run(self, nn: Any, training_epochs: int, fit_fn: Callable[[int], Any]) -> Any:
         """Train ``nn`` under the schedule and return one History; see ``execute``, which says what is raised."""

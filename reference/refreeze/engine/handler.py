@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from refreeze.dialects.vl3d import Rated
 from refreeze.engine.executor import FreezeTrainingExecutor, SegmentReport
 from refreeze.errors import InvalidSpec
 
@@ -184,8 +185,7 @@ class TrainingHandler:
         then the file stays.
         """
         if self.check_input_needs_backup(input_X):
-            sequencer = isinstance(input_X, keras.utils.PyDataset)
-            arrays = _arrays(input_X.X, input_X.y) if sequencer else _arrays(input_X, None)
+            arrays = _arrays(input_X.X, input_X.y)
             with np.load(fit_backup, allow_pickle=False) as stored:
                 kept = [stored[name] for name in stored.files]
             shapes = [(array.shape, array.dtype) for array in arrays]
@@ -225,16 +225,14 @@ class TrainingHandler:
         mh.arch.posfit_logic_callback(fit_cache_map)
         mh.history = fit_cache_map["history"]
 
-    def prepare_freeze_training(self, mh: Any) -> tuple[list[int], list[dict[str, list[str]]], list[float | None]]:
+    def prepare_freeze_training(self, mh: Any) -> Rated:
         """Return ``(op_epoch, op, lrs)``: the epochs at which to interrupt, what to do there, and the rates to set.
 
         A thin wrapper of ``FreezeTrainingExecutor.prepare_schedule``. A handler that has ``training_epochs`` alone will
         do, unless a specification says "all": that needs ``mh.arch.nn``.
         """
-        prepared: tuple[list[int], list[dict[str, list[str]]], list[float | None]] = self._executor.prepare_schedule(
-            _of(mh, "training_epochs"), getattr(getattr(mh, "arch", None), "nn", None)
-        )
-        return prepared
+        model = getattr(getattr(mh, "arch", None), "nn", None)
+        return self._executor.prepare_schedule(_of(mh, "training_epochs"), model)
 
     handle_round_robin_freezing = staticmethod(FreezeTrainingExecutor.handle_round_robin_freezing)
     handle_random_freezing = staticmethod(FreezeTrainingExecutor.handle_random_freezing)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import platform
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import msgspec
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -95,39 +91,29 @@ def _folder(out: str | None, resume: bool = False) -> Path:
 class _Watch(keras.callbacks.Callback):
     """Moves the progress bar, and keeps the history of every finished epoch, also of an interrupted run."""
 
-    def __init__(self, advance: Callable[[dict[str, float]], None]) -> None:
+    def __init__(self, bar: Progress, total: int) -> None:
         super().__init__()
         self.epochs: list[dict[str, float]] = []
-        self._advance = advance
+        self._bar, self._task = bar, bar.add_task("", total=total, state="")
+
+    def segment_begins(self, segment: Segment) -> None:
+        self._bar.update(self._task, completed=segment.start, description=f"{len(segment.frozen)} frozen")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.epochs.append({key: float(value) for key, value in (logs or {}).items()})
-        self._advance(self.epochs[-1])
+        now = {key: float(value) for key, value in (logs or {}).items()}
+        self.epochs.append(now)
+        shown = [f"{key} {now[key]:.3f}" for key in ("loss", "accuracy") if key in now]
+        self._bar.update(self._task, advance=1, state="  ".join(shown))
 
 
-@contextlib.contextmanager
-def _progress(
-    console: Console, total: int
-) -> Iterator[tuple[Callable[[Segment], None], Callable[[dict[str, float]], None]]]:
-    """Yield what to call when a segment begins, and when an epoch ends."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, TextColumn("{task.fields[state]}"), console=console) as bar:
-        task = bar.add_task("", total=total, state="")
-
-        def begins(segment: Segment) -> None:
-            bar.update(task, completed=segment.start, description=f"{len(segment.frozen)} frozen")
-
-        def ended(logs: dict[str, float]) -> None:
-            shown = [f"{key} {logs[key]:.3f}" for key in ("loss", "accuracy") if key in logs]
-            bar.update(task, advance=1, state="  ".join(shown))
-
-        yield begins, ended
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("epochs"),
+    TimeElapsedColumn(),
+    TextColumn("{task.fields[state]}"),
+)
 
 
 def _table(reports: list[SegmentReport], unit: str) -> Table:
@@ -156,18 +142,6 @@ def _table(reports: list[SegmentReport], unit: str) -> Table:
             "new" if report.new_step else "back",
         )
     return table
-
-
-def _json(value: Any) -> str:
-    # NaN is no JSON: a metric that is absent in an epoch is null there.
-    def clean(item: Any) -> Any:
-        if isinstance(item, dict):
-            return {key: clean(inner) for key, inner in item.items()}
-        if isinstance(item, list):
-            return [clean(inner) for inner in item]
-        return None if isinstance(item, float) and not np.isfinite(item) else item
-
-    return json.dumps(clean(value), indent=1) + "\n"
 
 
 def run(
@@ -223,13 +197,13 @@ def run(
     guard = FrozenGuard()
     begun = time.perf_counter()
     interrupted = False
-    with _progress(console, total) as (begins, ended):
-        watch = _Watch(ended)
+    with Progress(*_COLUMNS, console=console) as bar:
+        watch = _Watch(bar, total)
 
         def on_segment(segment: Segment) -> None:
             # The order of the data depends on where the run is, not on where it was begun (RES-2).
             keras.utils.set_random_seed((seed + segment.start) % 2**32)
-            begins(segment)
+            watch.segment_begins(segment)
 
         def on_segment_of_steps(segment: Segment, seconds: float, new: bool) -> None:
             guard.segment_begins()
@@ -296,7 +270,8 @@ def run(
     }
     for name, content in (("history.json", history), ("report.json", report)):
         unfinished = folder / f"{name}.unfinished"
-        unfinished.write_text(_json(content), encoding="utf-8")
+        # NaN is no JSON: a metric that is absent in an epoch is null there, which is how msgspec writes it.
+        unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(content, enc_hook=float), indent=1) + b"\n")
         unfinished.replace(folder / name)
     plot.save(
         plot.draw(schedule, names, unit=language.unit, title=f"{language.name}, {ticks} {language.unit}"),

@@ -6,12 +6,10 @@ MultiHeadAttention, a Bidirectional) is one layer. A layer that is shared has th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-
+from refreeze.dialects import targets
 from refreeze.errors import Unsupported
 
 
@@ -27,17 +25,6 @@ class Node:
     """The models around it, the outermost first: the layer trains only if each of them is trainable too."""
 
 
-def _walk(container: Any, prefix: str, containers: tuple[Any, ...], seen: set[int]) -> Iterator[Node]:
-    for layer in container.layers:
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        if isinstance(layer, keras.Model):
-            yield from _walk(layer, f"{prefix}{layer.name}/", (*containers, layer), seen)
-        elif layer.weights:
-            yield Node(f"{prefix}{layer.name}", layer, containers)
-
-
 def nodes(model: Any) -> list[Node]:
     """Return the layers of ``model`` that own weights, in declaration order.
 
@@ -45,7 +32,7 @@ def nodes(model: Any) -> list[Node]:
     """
     if not getattr(model, "built", False):
         raise Unsupported(f"model {model.name!r} is not built: give it an Input, or call it once, before scheduling it")
-    found = list(_walk(model, "", (model,), set()))
+    found = [Node(path, layer, (model, *around)) for path, layer, around in targets.walk(model)]
     paths = [node.path for node in found]
     if len(set(paths)) != len(paths):
         twice = sorted({path for path in paths if paths.count(path) > 1})

@@ -25,7 +25,6 @@ SEEDS = st.sampled_from((0, 2**64 - 1)) | st.integers(0, 2**64 - 1)
 RATES = (0.5, 0.25)
 """Learning rates that floating-point numbers of any size hold exactly."""
 WRONG_INTS = (True, "1", 1.5, -1)
-WRONG_TEXTS = (1, True, ["x"])
 DROP: Any = object()
 """In place of a value in an edit: the key goes."""
 T = TypeVar("T")
@@ -111,6 +110,11 @@ def same(pairs: SearchStrategy[tuple[Request, Request]]) -> Family:
 def variant(requests: SearchStrategy[Request], change: Callable[[Any], Any]) -> Family:
     """Return the family of requests that mean the same with their configuration changed so."""
     return same(requests.map(lambda r: (r, r | {"config": change(copy.deepcopy(r["config"]))})))
+
+
+def reordered(requests: SearchStrategy[Request]) -> Family:
+    """Return the family of requests that mean the same with the list that is their configuration reversed."""
+    return variant(requests, lambda config: config[::-1])
 
 
 def alternating(requests: SearchStrategy[Request]) -> Family:

@@ -5,6 +5,7 @@ Training takes its time, so the laws share their runs: an executor is asked once
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from refreeze.conformance import cases as c
 from refreeze.conformance import executions as check
 from refreeze.conformance.cases.vl3d import a_spec
 from refreeze.conformance.laws import Case, Check, Family
-from refreeze.conformance.protocol import Request, run_request
+from refreeze.conformance.protocol import Request
 from refreeze.conformance.reference import policy_of
 
 NAMES = ["stem", "norm", "body/a", "body/b", "head"]
@@ -28,8 +29,19 @@ def spec(layers: str | list[str], start: int, stop: int, **rest: Any) -> Spec:
     return {"layers": layers, "training_interval": [start, stop], **rest}
 
 
+def a_run(dialect: str, config: Any, total: int, optimizer: str = "adam", off: Sequence[str] = ()) -> Request:
+    """Return the request that an executor trains the kit's model; it is not on the wire.
+
+    The user has switched off the layers ``off``. With ``stop_after`` training stops after so many epochs; with
+    ``fail_at`` that call of the fit function, from 0, fails; then the run is resumed on another model with the
+    configuration ``resumed``.
+    """
+    asked = {"op": "run", "dialect": dialect, "names": NAMES, "config": config, "total": total}
+    return asked | {"optimizer": optimizer, "off": [*off], "stop_after": None, "fail_at": None, "resumed": None}
+
+
 def vl3d(*config: Spec, total: int, **rest: Any) -> Request:
-    return run_request("vl3d", NAMES, list(config), total, **rest)
+    return a_run("vl3d", list(config), total, **rest)
 
 
 _WINDOW = {"type": "round_robin", "window_size": 2, "iterative_span": 1}
@@ -43,9 +55,8 @@ OVERLAP = vl3d(spec(["stem"], 1, 4), spec(["body"], 2, 5, initial_learning_rate=
 WHOLE = vl3d(spec("all", 1, 2), total=4, optimizer="adamw", off=["stem"])
 """Everything frozen between two segments in which everything trains, a layer too that was off at first."""
 STAGES = vl3d(spec(["stem"], 2, 5), total=6, optimizer="sgd")
-INFERENCE = run_request(
+INFERENCE = a_run(
     "fastai",
-    NAMES,
     {
         "groups": [["stem"], ["norm"], ["body/a", "body/b"], ["head"]],
         "calls": [

@@ -28,12 +28,8 @@ MODULES = (*ALIASES, "*.w", "enc.1.?", "[he]*", "enc.[!2].*", "head.w", "*", "E*
 """Aliases and patterns, of which most overlap with others."""
 
 
-def patterns(module: str, aliases: dict[str, list[str]]) -> list[str]:
-    return aliases.get(module, [module])
-
-
-def matches(name: str, module: str, aliases: dict[str, list[str]]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns(module, aliases))
+def matches(name: str, module: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in ALIASES.get(module, [module]))
 
 
 def some_specs(draw: DrawFn, modules: list[str], least: int = 1, most: int = 3, repeat: bool = True) -> list[Spec]:
@@ -43,7 +39,7 @@ def some_specs(draw: DrawFn, modules: list[str], least: int = 1, most: int = 3, 
 
 
 def a_config(draw: DrawFn, declared: list[str], stages: int = 3, least: int = 0, most: int = 3) -> dict[str, Any]:
-    usable = [module for module in MODULES if any(matches(name, module, ALIASES) for name in declared)]
+    usable = [module for module in MODULES if any(matches(name, module) for name in declared)]
     if len(usable) > 4 and draw(st.integers(0, 1)):
         usable = some(draw, usable, 2, 4)
     config: dict[str, Any] = {"freeze": some_specs(draw, usable, least, most), "module_patterns": ALIASES}
@@ -177,7 +173,7 @@ def applications(draw: DrawFn, agreeing: bool = False) -> Request:
     names, config = request["names"], request["config"]
     tick = draw(st.sampled_from([tick for start in [*starts(config), 0] for tick in (start, max(0, start - 1))]))
     now = active(config, tick)
-    if agreeing and any(len({f for m, f in now.items() if matches(name, m, ALIASES)}) > 1 for name in names):
+    if agreeing and any(len({f for m, f in now.items() if matches(name, m)}) > 1 for name in names):
         frozen = draw(st.booleans())
         for part in [config["freeze"], *(stage["specs"] for stage in config.get("freeze_schedule", []))]:
             part[:] = [spec | {"frozen": frozen} for spec in part]
