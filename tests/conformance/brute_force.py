@@ -82,10 +82,17 @@ def check_keys(config, required, optional):
 def select(wanted, names):
     """Layers by name, containers opened."""
     if names is None:
+        apart(wanted)
         return list(wanted)
     found = [[name for name in names if name == entry or name.startswith(entry + "/")] for entry in wanted]
     need(all(found), "unknown-name")
     return [name for part in found for name in part]
+
+
+def apart(wanted, names=None):
+    """Without names a layer and a container that it is in cannot be told apart."""
+    inside = any(one.startswith(f"{other}/") for one in wanted for other in wanted)
+    need(names is not None or not inside, "needs-model")
 
 
 def layers_of(config, names, key="layers"):
@@ -123,6 +130,7 @@ def vl3d(config, names, total, per):
             layers = select(spec["layers"], names)
         need(strategy is None or strategy["window_size"] <= len(layers))
         specs.append((layers, interval, strategy, rate))
+    apart([layer for layers, *_ in specs for layer in layers], names)
 
     def at(tick):
         frozen, rates = set(), set()
@@ -313,6 +321,7 @@ def fastai(config, names, total, per):
     groups, every = groups_of(config["groups"], names)
     batch_norm = config.get("batch_norm", [])
     need(batch_norm == [] or names_list(batch_norm))
+    apart([*every, *batch_norm], names)
     batch_norm = set(select(batch_norm, names))
 
     def at(epoch):
@@ -335,6 +344,7 @@ def groups_of(groups, names):
     need(is_list(groups, names_list, 1))
     groups = [select(group, names) for group in groups]
     every = {name for group in groups for name in group}
+    apart(every, names)
     need(len(every) == sum(map(len, groups)))
     return groups, every
 
@@ -408,6 +418,7 @@ def chain_thaw(config, names, total, per):
     need(all(rate is None or is_rate(rate) for rate in rates))
     layers = layers_of(config, names)
     new = layers_of(config, names, "new") if "new" in config else layers[-1:]
+    apart([*layers, *new], names)
     need(set(new) <= set(layers), "unknown-name")
     stages = [new, *([name] for name in layers if name not in new)]
     epochs = config["epochs"]
@@ -439,6 +450,7 @@ def lisa(config, names, total, per):
     if config.get("layers", "all") == "all":
         layers = [name for name in layers if name not in always]
         need(layers, "empty-selection")
+    apart([*layers, *always], names)
     need(not set(layers) & set(always))
     need(n_layers <= len(layers))
 
@@ -461,6 +473,7 @@ def lightning(config, names, total, per):
     backbone = select(config.get("backbone", ["backbone"]), names)
     batch_norm = config.get("batch_norm", [])
     need(batch_norm == [] or names_list(batch_norm))
+    apart([*backbone, *batch_norm], names)
     batch_norm = set(select(batch_norm, backbone))
 
     def at(epoch):

@@ -103,7 +103,7 @@ WRONG = [
     W("vl3d", "layers = layers[::-1]", "layers = layers", "NAM-1-all"),
     W("composer", "return list(names)", "return sorted(names)", "CMP-1-agrees"),
     W("vl3d", 'need(names is not None, "needs-model")', "names = names or []", "NAM-1-needs"),
-    W("gradual", '"needs-model"', '"invalid-spec"', "NAM-1-needs"),
+    W("gradual", 'names is not None, "needs-model"', 'names is not None, "invalid-spec"', "NAM-1-needs"),
     W("vl3d", 'need(all(found), "unknown-name")', "pass", "NAM-2"),
     W("lisa", 'need(all(found), "unknown-name")', 'need(all(found), "empty-selection")', "NAM-2"),
     W("fastai", 'need(all(found), "unknown-name")', 'need(not found or found[0], "unknown-name")', "NAM-2"),

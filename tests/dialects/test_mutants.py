@@ -38,7 +38,7 @@ WRONG_DIALECTS = [
     ("kempner", "always if s.frozen else never", "always"),
     ("kempner", "active[spec.module] = spec", "active.pop(spec.module, None); active[spec.module] = spec"),
     ("kempner", "stage.start_step <= step)", "stage.start_step < step)"),
-    ("kempner", "sorted({0, *starts})", "sorted({0, *starts[:1]})"),
+    ("kempner", "in sorted(steps)", "in sorted(steps)[:2]"),
     ("kempner", "for s in active", "for s in reversed(active)"),
     ("fastai", "groups[n:] for name", "groups[:n] for name"),
     ("fastai", "groups[n:] for name", "groups[max(0, n):] for name"),
@@ -181,7 +181,7 @@ WRONG_FUNCTIONS = [
     ),
     (
         kempner.test_the_schedule_freezes_what_the_functions_freeze,
-        *("DIALECT", KEMPNER, "alias(spec.module, config.module_patterns, where)(names)", "names"),
+        *("DIALECT", KEMPNER, "alias(module, config.module_patterns, where)(names)", "names"),
     ),
     (
         fastai.test_the_schedule_is_what_the_calls_do_one_after_the_other,

@@ -93,6 +93,8 @@ function at({ layers, interval: [start], strategy, seed }, i, epoch) {
 function segments({ config, names = null, total, start = 0 }) {
   need(Array.isArray(config));
   const specs = config.map((spec) => read(spec, names));
+  const given = specs.flatMap((spec) => spec.layers); // without names a layer and its container are too little to go by
+  need(names !== null || !given.some((one) => given.some((other) => one.startsWith(other + "/"))), "needs-model");
   const found = [];
   for (let epoch = 0; epoch < total; epoch++) {
     const frozen = new Set(), rates = new Set();

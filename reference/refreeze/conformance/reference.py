@@ -152,6 +152,7 @@ def _apply(asked: _Apply) -> dict[str, Any]:
 
 def _canonical(asked: _Asked) -> dict[str, Any]:
     config = kempner.DIALECT.parse(asked.config)
+    kempner.checked_modules(config)  # raises what is wrong
     form: list[tuple[int, object]] = []
     for step in sorted({0, *(stage.start_step for stage in config.freeze_schedule)}):
         active = kempner.effective_freeze(step, config.freeze, config.freeze_schedule)

@@ -14,7 +14,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Layers, Names, Rate, chosen
+from refreeze.dialects.common import Count, Layers, Names, Rate, check_apart, chosen
 from refreeze.errors import InvalidSpec, UnknownName
 from refreeze.policy import Policy, always, never, rate, shift, stages, union
 
@@ -49,6 +49,8 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     """
     layers = chosen(config.layers, names, "layers")
     new = layers[-1:] if config.new is None else chosen(config.new, names, "new")
+    if names is None:
+        check_apart("new", layers, new)
     if unknown := [name for name in new if name not in layers]:
         raise UnknownName("new", unknown, layers)
     trained = [new, *((name,) for name in layers if name not in new), layers]

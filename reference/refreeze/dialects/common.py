@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,15 +42,30 @@ def exactly_share(where: str, value: float | str, least: str = "[0", most: str =
 def chosen(wanted: Iterable[str] | str, names: Sequence[str] | None, where: str) -> tuple[str, ...]:
     """Return the layers that ``wanted`` means: "all" is every one of ``names``, a container all in it (NAM-1..3).
 
-    If ``names`` is None, a list is taken as it is. Raises ``NeedsModel``, ``UnknownName``, ``EmptySelection``, and
-    ``InvalidSpec`` for a layer given twice.
+    If ``names`` is None, a list is taken as it is, if no entry lies in another. Raises ``NeedsModel``, ``UnknownName``,
+    ``EmptySelection``, and ``InvalidSpec`` for a layer given twice.
     """
     if wanted == "all":
         if names is None:
             raise NeedsModel(where, wanted)
         return everything(where)(names)
     wanted = distinct(wanted, where)
-    return wanted if names is None else under(*wanted, where=where)(names)
+    if names is not None:
+        return under(*wanted, where=where)(names)
+    check_apart(where, wanted)
+    return wanted
+
+
+def check_apart(where: str, *lists: Iterable[str]) -> None:
+    """Raise ``NeedsModel`` if one of the names in ``lists`` lies in another: what else is in that is not known (NAM-3).
+
+    >>> check_apart("layers", ["backbone", "head"], ["backbone2/norm"])
+    """
+    every = {name for names in lists for name in names}
+    for name in sorted(every):
+        for container in itertools.accumulate(name.split("/")[:-1], "{}/{}".format):
+            if container in every:
+                raise NeedsModel(where, [container, name])
 
 
 def frozen_from(starts: Mapping[str, int], total: int) -> Policy:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect, targets
-from refreeze.dialects.common import Names, Tick, chosen
+from refreeze.dialects.common import Names, Tick, check_apart, chosen
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, inference_mode, never, stages, union
 from refreeze.selectors import distinct, exactly
@@ -70,13 +70,15 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     in inference mode if ``bn_freeze`` was last called with True, or if it is frozen. Layers in no group keep the state
     that they had.
 
-    ``names`` are the layers, or None for groups to be taken as they are. Raises ``UnknownName``, and ``InvalidSpec``
-    for a layer in two groups.
+    ``names`` are the layers, or None for groups to be taken as they are. Raises ``UnknownName``, ``InvalidSpec`` for a
+    layer in two groups, and without names ``NeedsModel`` for one in a container that is given too.
 
     >>> learner = Config(groups=(("stem",), ("body",), ("head",)), calls=(Freeze(at=0), FreezeTo(at=3, n=-2)))
     >>> [sorted(policy(learner).frozen_at(epoch)) for epoch in (0, 3)]
     [['body', 'stem'], ['stem']]
     """
+    if names is None:
+        check_apart("groups", *config.groups, config.batch_norm)
     groups = [chosen(group, names, f"groups[{number}]") for number, group in enumerate(config.groups)]
     every = distinct((name for group in groups for name in group), "groups")
     batch_norm = chosen(config.batch_norm, names, "batch_norm")

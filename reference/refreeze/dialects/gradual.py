@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Factor, Names, Rate, chosen, frozen_until
+from refreeze.dialects.common import Count, Factor, Names, Rate, check_apart, chosen, frozen_until
 from refreeze.policy import Policy
 from refreeze.rates import Rates, discriminative
 from refreeze.selectors import distinct
@@ -34,6 +34,8 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 def _groups(config: Config, names: Sequence[str] | None) -> list[tuple[str, ...]]:
     if config.groups is None:
         return [(name,) for name in chosen("all", names, "groups")]
+    if names is None:
+        check_apart("groups", *config.groups)
     groups = [chosen(group, names, f"groups[{number}]") for number, group in enumerate(config.groups)]
     distinct((name for group in groups for name in group), "groups")
     return groups

@@ -161,19 +161,26 @@ def effective_freeze(
     return list(active.values())
 
 
-def _matched(config: Config, names: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
-    """Return module -> names for every specification, of whatever stage, so that all errors come at once."""
-    matched: dict[str, tuple[str, ...]] = {}
+def checked_modules(config: Config) -> dict[str, str]:
+    """Return place -> module for every specification, of whatever stage.
+
+    Raises what is wrong whatever the names are: ``InvalidSpec`` unless the start steps increase strictly (KMP-6),
+    ``UnknownName`` for a module outside of ``valid_modules`` (KMP-7).
+    """
+    starts = [stage.start_step for stage in config.freeze_schedule]
+    for number, (before, start) in enumerate(itertools.pairwise(starts), start=1):
+        if start <= before:
+            raise InvalidSpec(f"freeze_schedule[{number}].start_step", start, f"> {before}, as it follows that one")
     parts = [(f"freeze_schedule[{i}].specs", stage.specs) for i, stage in enumerate(config.freeze_schedule)]
-    for key, specs in [("freeze", config.freeze), *parts]:
-        for number, spec in enumerate(specs):
-            where = f"{key}[{number}].module"
-            if config.valid_modules is not None and spec.module not in config.valid_modules:
-                raise UnknownName(where, [spec.module], config.valid_modules)
-            if names is None:
-                raise NeedsModel(where, spec.module)
-            matched[spec.module] = alias(spec.module, config.module_patterns, where)(names)
-    return matched
+    modules = {
+        f"{key}[{number}].module": spec.module
+        for key, specs in [("freeze", config.freeze), *parts]
+        for number, spec in enumerate(specs)
+    }
+    for where, module in modules.items():
+        if config.valid_modules is not None and module not in config.valid_modules:
+            raise UnknownName(where, [module], config.valid_modules)
+    return modules
 
 
 def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
@@ -186,18 +193,19 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     Raises ``InvalidSpec`` unless the start steps increase strictly, ``UnknownName`` for a module outside of
     ``valid_modules``, ``EmptySelection`` for one that matches nothing, ``NeedsModel`` if ``names`` is None.
     """
-    starts = [stage.start_step for stage in config.freeze_schedule]
-    for number, (before, start) in enumerate(itertools.pairwise(starts), start=1):
-        if start <= before:
-            raise InvalidSpec(f"freeze_schedule[{number}].start_step", start, f"> {before}, as it follows that one")
-    matched = _matched(config, names)
+    matched: dict[str, tuple[str, ...]] = {}
+    for where, module in checked_modules(config).items():
+        if names is None:
+            raise NeedsModel(where, module)
+        matched[module] = alias(module, config.module_patterns, where)(names)
     trainable = never(name for found in matched.values() for name in found)
 
     def mask(step: int) -> Policy:
         active = effective_freeze(step, config.freeze, config.freeze_schedule)
         return override(trainable, *((always if s.frozen else never)(matched[s.module]) for s in active))
 
-    return stages(*((step, mask(step)) for step in sorted({0, *starts})))
+    steps = {0, *(stage.start_step for stage in config.freeze_schedule)}
+    return stages(*((step, mask(step)) for step in sorted(steps)))
 
 
 DIALECT = Dialect(

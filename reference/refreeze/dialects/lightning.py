@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Factor, Names, Rate, Tick, chosen, frozen_until
+from refreeze.dialects.common import Factor, Names, Rate, Tick, check_apart, chosen, frozen_until
 from refreeze.policy import Policy, always, never, union
 from refreeze.rates import Rates
 
@@ -42,6 +42,8 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 def _backbone(config: Config, names: Sequence[str] | None) -> tuple[set[str], set[str]]:
     """Return the backbone's layers without its batch normalizations, and those."""
+    if names is None:
+        check_apart("batch_norm", config.backbone, config.batch_norm)
     backbone = chosen(config.backbone, names, "backbone")
     batch_norm = {*chosen(config.batch_norm, backbone, "batch_norm")}
     return {*backbone} - batch_norm, batch_norm

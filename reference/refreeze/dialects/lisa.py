@@ -13,7 +13,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Layers, Names, chosen
+from refreeze.dialects.common import Count, Layers, Names, check_apart, chosen
 from refreeze.errors import EmptySelection, InvalidSpec
 from refreeze.policy import Policy, invert, never, union
 from refreeze.windows import random_windows
@@ -49,6 +49,8 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     """
     always_on = () if config.always_on is None else chosen(config.always_on, names, "always_on")
     layers = chosen(config.layers, names, "layers")
+    if names is None:
+        check_apart("always_on", layers, always_on)
     if config.layers == "all":
         layers = tuple(name for name in layers if name not in always_on)
     if both := [name for name in always_on if name in layers]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Names, Tick
+from refreeze.dialects.common import Count, Names, Tick, check_apart
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy, always, check_int, during, rate, shift, union
 from refreeze.schedule import Operation, operations, segments
@@ -112,8 +112,11 @@ def policy(config: Iterable[Spec], names: Sequence[str] | None = None) -> Policy
     """Return the policy that the specifications mean: the union of what each freezes, in epochs.
 
     ``names`` are the layers that own weights, in declaration order, nested ones as paths. None means that they are not
-    known: then lists of layers are taken as they are, and "all" raises ``NeedsModel``.
+    known: then lists of layers are taken as they are, and "all" raises ``NeedsModel``, as do a layer and its container.
     """
+    config = tuple(config)
+    if names is None:
+        check_apart("freeze_training", *(spec.layers for spec in config if not isinstance(spec.layers, str)))
     return union(*(_spec_policy(spec, index, names) for index, spec in enumerate(config)))
 
 
