@@ -271,7 +271,7 @@ BAD_CONFIGURATIONS = [
     (spec(training_interval=(1, 2, 3)), f"{FIRST}.training_interval = (1, 2, 3) must be array of length 2"),
     (spec(training_interval=5), f"{FIRST}.training_interval = 5 must be array"),
     (spec(layers=[]), f"{FIRST}.layers = [] must be array of length >= 1"),
-    (spec(layers="every"), f"{FIRST}.layers = 'every' must be one of 'all', 'all_reverse'"),
+    (spec(layers="every"), f"{FIRST}.layers = 'every' must be one of 'all', 'all_reverse', or a list"),
     (spec(layers=None), f"{FIRST}.layers = None must be str | array"),
     (spec(layers=["a", 1]), f"{FIRST}.layers[1] = 1 must be str"),
     (spec(layers=["a", "b", "a"]), f"{FIRST}.layers = ['a', 'b', 'a'] must be distinct names (repeated: 'a')"),

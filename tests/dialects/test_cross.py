@@ -5,7 +5,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from refreeze import segments
+from refreeze import NeedsModel, segments
 from refreeze.dialects import dialect
 
 PLAIN = ("a", "b", "c", "d", "e")
@@ -186,3 +186,27 @@ def test_lisa_is_the_complement_of_vl3ds_random_windows():
     )
     lisa = dialect("lisa").policy({"n_layers": 2, "step_interval": 3, "seed": 5}, PLAIN, total=30)
     assert all(vl3d.frozen_at(step) == set(PLAIN) - lisa.frozen_at(step) for step in range(30))
+
+
+INSIDE = ["backbone", "backbone/block/conv"]
+OPAQUE = [
+    ("vl3d", [{"layers": INSIDE, "training_interval": [0, 2]}]),
+    ("vl3d", [{"layers": [name], "training_interval": [0, 2]} for name in reversed(INSIDE)]),
+    ("fastai", {"groups": [["head", *INSIDE]]}),
+    ("fastai", {"groups": [[name] for name in INSIDE]}),
+    ("fastai", {"groups": [["backbone"], ["head"]], "batch_norm": INSIDE[1:]}),
+    ("composer", {"layers": INSIDE}),
+    ("freezeout", {"layers": INSIDE}),
+    ("gradual", {"groups": [INSIDE]}),
+    ("gradual", {"groups": [[name] for name in INSIDE]}),
+    ("chain_thaw", {"epochs": 1, "layers": ["backbone"], "new": INSIDE[1:]}),
+    ("lisa", {"n_layers": 1, "step_interval": 1, "layers": ["backbone"], "always_on": INSIDE[1:]}),
+    ("lightning", {"batch_norm": INSIDE[1:]}),
+]
+
+
+@pytest.mark.parametrize(("name", "config"), OPAQUE, ids=str)
+def test_NAM_3_without_names_a_layer_and_a_container_around_it_are_an_error(name, config):
+    with pytest.raises(NeedsModel) as caught:
+        dialect(name).policy(config, total=4)
+    assert caught.value.value == INSIDE

@@ -55,6 +55,13 @@ def test_yaml_numbers_are_numbers(write):
     assert read(write("a.yaml", text))[1] == [1000.0, -0.0015, 5.0, 100.0, "1e", "e3"]
 
 
+def test_yaml_is_that_of_version_1_2_and_what_json_has_too(write):
+    """In YAML 1.1 these are the numbers 8, 90, 10 and 3, True and a date."""
+    text = "dialect: vl3d\nconfig: [010, 1:30, 1_0, 0b11, yes, 2026-01-01, 0, -7, +1, true, ~, .inf, 'null', null]"
+    strings = ["010", "1:30", "1_0", "0b11", "yes", "2026-01-01"]
+    assert read(write("a.yaml", text))[1] == [*strings, 0, -7, 1, True, None, float("inf"), "null", None]
+
+
 def test_yaml_anchors_and_merges_work_and_own_keys_win(write):
     text = "dialect: vl3d\nconfig: [&a {x: 1, y: 2}, {<<: *a, y: 3}, *a]"
     assert read(write("a.yaml", text))[1] == [{"x": 1, "y": 2}, {"x": 1, "y": 3}, {"x": 1, "y": 2}]
@@ -70,6 +77,9 @@ def test_yaml_anchors_and_merges_work_and_own_keys_win(write):
         ("a.yaml", "dialect: [", "well-formed YAML (while parsing a flow node expected"),
         ("a.yaml", "? [a]\n: 1", "found unhashable key"),
         ("a.yaml", "a: !!python/object:os.system x", "could not determine a constructor"),
+        ("a.yaml", "a: !!set {b, c}", "could not determine a constructor for the tag 'tag:yaml.org,2002:set'"),
+        ("a.yaml", "a: !!timestamp x", "could not determine a constructor"),
+        ("a.yaml", "a: !!bool x", "well-formed YAML ('x')"),
         ("a.yaml", b"\xff\xfe", "well-formed YAML ('utf-8' codec can't decode"),
         ("a.json", "[" * 100_000, "well-formed JSON (maximum recursion depth exceeded"),
         ("a.txt", "", "named .json, .yaml, .yml, .toml"),

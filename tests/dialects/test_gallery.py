@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 from refreeze import segments
-from refreeze.dialects import BUILT_IN
+from refreeze.dialects import BUILT_IN, dialect
 from refreeze.dialects.files import read
 
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
@@ -18,10 +20,16 @@ def test_there_is_one_schedule_of_each_dialect_with_the_names_to_use_with_it():
     assert found.keys() == RUNS.keys()
 
 
+@pytest.mark.parametrize("path", sorted((GALLERY / "specs").iterdir()), ids=lambda path: path.stem)
+def test_a_schedule_of_the_gallery_has_the_form_of_its_schema(path):
+    file = yaml.safe_load(path.read_text(encoding="utf-8"))
+    jsonschema.validate(file, dialect(file["dialect"]).file_schema())
+
+
 @pytest.mark.parametrize("stem", RUNS)
 def test_a_schedule_of_the_gallery_is_worth_a_picture(stem):
-    dialect, config = read(GALLERY / "specs" / f"{stem}.yaml")
+    language, config = read(GALLERY / "specs" / f"{stem}.yaml")
     run = RUNS[stem]
-    found = segments(dialect.policy(config, **run), run["total"])
+    found = segments(language.policy(config, **run), run["total"])
     assert len(found) >= 2
     assert set() < frozenset.union(*(segment.frozen for segment in found)) <= set(run["names"])

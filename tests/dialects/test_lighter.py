@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName, segments, steps_per_epoch
-from refreeze.dialects.lighter import DIALECT, Freezer, freezers, policy
+from refreeze.dialects.lighter import DIALECT, TARGETS, Freezer, freezers, policy
 from twins import PARAMETERS, lighter_cases
 from twins import freezers as freezer_configs
 
@@ -126,6 +126,11 @@ def test_a_callback_of_another_kind_is_left_out():
     assert freezers({"trainer": {"callbacks": []}}) == []
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_freezer_is_one_by_each_of_its_paths(target):
+    assert DIALECT.parse([{"_target_": target, "names": "head.b"}]) == DIALECT.parse([{"names": "head.b"}])
+
+
 def test_a_boundary_may_lie_inside_an_epoch_and_the_partial_batch_counts():
     per = steps_per_epoch(examples=100, batch_size=32)
     case = [Freezer(names="head.b", until_step=6), Freezer(names="head.w", until_epoch=2)]
@@ -200,6 +205,11 @@ BAD = [
     ({"trainer": {}}, InvalidSpec, "trainer = {} must be an object with a list of callbacks"),
     ({"trainer": None}, InvalidSpec, "trainer = None must be an object with a list of callbacks"),
     ({"trainer": {"callbacks": ["x"]}}, InvalidSpec, "freezers[0] = 'x' must be object"),
+    (
+        [{"_target_": "a.B"}, {"_target_": "lighter.callbacks.Freezr", "names": "head.b"}],
+        InvalidSpec,
+        "callbacks[1]._target_ = 'lighter.callbacks.Freezr' must be one of 'lighter.callbacks.Freezer', ",
+    ),
     ([{"_target_": "a.B"}], InvalidSpec, "callbacks = ['a.B'] must be callbacks of which one at least is a lighter.c"),
     ([{"names": ["head.x", "hed.b"]}], UnknownName, "freezers[0].names: unknown 'head.x' (did you mean 'head.w', "),
     ([{"names": "head.b", "except_names": "hed.w"}], UnknownName, "freezers[0].except_names: unknown 'hed.w'"),

@@ -86,6 +86,14 @@ def test_a_rate_that_has_long_reached_the_others_does_not_overflow():
     assert rates.learning_rates_at(10**7)["backbone/conv1"] == 0.1
 
 
+def test_the_smallest_first_rate_does_not_overflow_on_its_way_up():
+    config = {"learning_rate": 1e100, "backbone_initial_lr": 1e-200, "multiplier": 1e150}
+    found = DIALECT.learning_rates(config, NAMES, total=20)
+    assert [found.learning_rates_at(epoch)["backbone/conv1"] for epoch in (10, 11, 12, 13)] == pytest.approx(
+        [1e-200, 1e-50, 1e100, 1e100]
+    )
+
+
 def test_without_a_rate_there_are_no_rates():
     assert DIALECT.learning_rates({}, NAMES, total=9) is None
 
@@ -101,6 +109,21 @@ BAD = [
     ({"learning_rate": math.inf}, InvalidSpec, "learning_rate = inf must be float <= 1.79"),
     ({"backbone_initial_lr": math.inf}, InvalidSpec, "backbone_initial_lr = inf must be float <= 1.79"),
     ({"backbone_initial_ratio_lr": math.inf}, InvalidSpec, "backbone_initial_ratio_lr = inf must be float <= 1.79"),
+    (
+        {"learning_rate": 0.5, "backbone_initial_lr": 1e-320},
+        InvalidSpec,
+        "backbone_initial_lr = 1e-320 must be finite, > 0 and >= 0.5 / 1e300",
+    ),
+    (
+        {"learning_rate": 1e-200, "backbone_initial_ratio_lr": 1e-200},
+        InvalidSpec,
+        "backbone_initial_lr = 0.0 must be finite, > 0",
+    ),
+    (
+        {"learning_rate": 1e200, "backbone_initial_ratio_lr": 1e200},
+        InvalidSpec,
+        "backbone_initial_lr = inf must be fin",
+    ),
 ]
 
 

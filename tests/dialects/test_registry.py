@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+from decimal import Decimal
 from importlib import resources
 
 import jsonschema
@@ -149,6 +150,27 @@ def test_the_schema_accepts_what_the_dialect_accepts(name):
         assert is_valid(name, {"dialect": name, "config": case.config})
 
     check()
+
+
+@pytest.mark.parametrize("value", [{"a"}, frozenset("a"), Decimal("0.1")], ids=repr)
+def test_only_plain_data_are_a_configuration(value):
+    """A set has no order, so the same program would mean another schedule in each process (RND-3)."""
+    for config, where in (
+        ([{"layers": value, "training_interval": [0, 2]}], "freeze_training[0].layers"),
+        (value, "freeze_training"),
+    ):
+        with pytest.raises(InvalidSpec) as caught:
+            dialect("vl3d").parse(config)
+        assert str(caught.value) == f"{where} = {value!r} must be plain data, as in JSON"
+
+
+def test_a_list_is_allowed_beside_a_word_and_a_key_may_look_like_a_place():
+    with pytest.raises(InvalidSpec, match=r"layers = 'stem' must be one of 'all', 'all_reverse', or a list$"):
+        dialect("vl3d").parse([{"layers": "stem", "training_interval": [0, 2]}])
+    with pytest.raises(InvalidSpec, match=r"an object without the key 'a - at `\$.b'"):
+        dialect("vl3d").parse([{"a - at `$.b": 1}])
+    with pytest.raises(InvalidSpec, match="must be a number that a float can hold"):
+        dialect("composer").parse({"freeze_start": 10**400})
 
 
 VL3D = {"layers": ["a"], "training_interval": [0, 5]}

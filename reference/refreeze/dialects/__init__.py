@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -57,6 +58,8 @@ class Dialect:
     """The same to the learning rate of each name, for a dialect that has such; None if the configuration sets none."""
     unwrap: Callable[[Any], Any] | None = None
     """From another form in which users have their configurations, such as a whole file of the system, to this one."""
+    wrapped: dict[str, Any] | None = None
+    """The JSON Schema of that other form."""
 
     def parse(self, raw: object) -> Any:
         """Return the checked configuration; ``raw`` is plain data, as from JSON, or a configuration already.
@@ -67,6 +70,7 @@ class Dialect:
         plain = msgspec.to_builtins(raw) if isinstance(raw, msgspec.Struct) or _holds_structs(raw) else raw
         if self.unwrap is not None:
             plain = self.unwrap(plain)
+        _check_plain(plain, self.root)
         try:
             return msgspec.convert(plain, self.config)
         except msgspec.ValidationError as error:
@@ -104,14 +108,18 @@ class Dialect:
             "title": f"A refreeze configuration in the dialect {self.name}",
             "description": f"Source: {self.source}. Names are {self.names}, ticks are {self.unit}.",
             "type": "object",
-            "properties": {"dialect": {"const": self.name}, "config": config},
+            "properties": {
+                "dialect": {"const": self.name},
+                "config": {"anyOf": [config, self.wrapped]} if self.wrapped else config,
+            },
             "required": ["dialect", "config"],
             "additionalProperties": False,
             "$defs": definitions,
         }
 
     def _explain(self, message: str, raw: Any) -> InvalidSpec:
-        problem, path, *_ = *re.split(r" - at (?:`key` in )?`\$", message), ""
+        problem, found, path = message.replace(" - at `key` in `$", " - at `$").rpartition(" - at `$")
+        problem, path = (problem, path) if found else (message, "")
         tokens: list[int | str] = []
         value = raw
         for key, index in re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", path):
@@ -128,6 +136,9 @@ class Dialect:
                 allowed += f" (known are {', '.join(sorted({key for keys in known for key in keys}))})"
         elif problem.startswith("Invalid"):
             allowed = "one of " + ", ".join(repr(value) for values in self._at(tokens, "enum") for value in values)
+            allowed += ", or a list" * ("array" in self._at(tokens, "type"))
+        elif problem == "Number out of range":
+            allowed = "a number that a float can hold"
         elif "`key` in" in message:
             allowed = "an object whose keys are strings"
         else:
@@ -166,6 +177,18 @@ class Dialect:
 
 def _holds_structs(raw: object) -> bool:
     return isinstance(raw, list | tuple) and any(isinstance(item, msgspec.Struct) for item in raw)
+
+
+def _check_plain(value: Any, where: str) -> None:
+    """Raise ``InvalidSpec`` for what msgspec takes for a list or a number: a set has no order, a Decimal no bits."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_plain(item, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            _check_plain(item, f"{where}[{number}]")
+    elif isinstance(value, set | frozenset | Decimal):
+        raise InvalidSpec(where or "config", value, "plain data, as in JSON")
 
 
 def _has_tag(value: Any, properties: dict[str, Any]) -> bool:

@@ -21,7 +21,8 @@ Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 Layers = Names | Literal["all"]
 Rate = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 Factor = Annotated[float, Meta(ge=1, le=sys.float_info.max)]
-Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*$")]
+# In Python `$` also matches before a line feed at the end; and numbers of thousands of digits cannot be read.
+Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*(?!\n)$", max_length=99)]
 
 
 def exactly_share(where: str, value: float | str, least: str = "[0", most: str = "1]") -> Fraction:

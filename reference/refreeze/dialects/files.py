@@ -16,7 +16,15 @@ from refreeze.errors import InvalidSpec
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people mean it: 1e-3 is a number (YAML 1.2), and a key given twice is an error."""
+    """YAML as people mean it: 1e-3 is a number, 1:30, 010, 1_000, yes and dates are texts, as in YAML 1.2.
+
+    What YAML has besides JSON's kinds of values, such as sets, is an error, and so is a key that is given twice.
+    """
+
+
+_KINDS = [f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq")]
+_Loader.yaml_implicit_resolvers = {}
+_Loader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in (*_KINDS, None)}
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -25,9 +33,15 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+for _kind, _pattern, _starts in (
+    ("merge", r"<<$", ["<"]),
+    ("null", r"(~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"(true|True|TRUE|false|False|FALSE)$", [*"tTfF"]),
+    ("int", r"[-+]?(0|[1-9]\d*)$", [*"-+0123456789"]),
+    ("float", r"[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF))$", [*"-+.0123456789"]),
+    ("float", r"\.(nan|NaN|NAN)$", ["."]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), _starts)
 
 
 def _check_unique(keys: list[Any]) -> None:
@@ -63,7 +77,7 @@ def read(path: str | Path) -> tuple[Dialect, Any]:
         data = parser(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InvalidSpec("file", str(path), f"a file that can be read ({error.strerror})") from None
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, LookupError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InvalidSpec("file", str(path), f"well-formed {path.suffix[1:].upper()} ({reason})") from None
     if not isinstance(data, dict) or set(data) != {"dialect", "config"}:

@@ -20,7 +20,7 @@ from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy, union
 from refreeze.selectors import distinct, exactly, prefix
 
-TARGETS = ("lighter.callbacks.Freezer", "lighter.callbacks.LighterFreezer")
+TARGETS = ("lighter.callbacks.Freezer", "lighter.callbacks.freezer.Freezer", "lighter.callbacks.LighterFreezer")
 
 
 class Freezer(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,7 +49,8 @@ def freezers(config: object) -> object:
 
     From ``{"trainer": {"callbacks": [...]}, ...}``, or such a list alone, the callbacks with the ``_target_``
     ``lighter.callbacks.Freezer`` are taken, in order, without that key; other callbacks are left out. A list of plain
-    freezers stays as it is. Raises ``InvalidSpec`` if there are callbacks and none is a freezer.
+    freezers stays as it is. Raises ``InvalidSpec`` if there are callbacks and none is a freezer, and for a ``_target_``
+    that has "freez" in it and is none of ``TARGETS``.
 
     >>> freezers({"trainer": {"callbacks": [{"_target_": "lighter.callbacks.Freezer", "names": "head.bias"}]}})
     [{'names': 'head.bias'}]
@@ -61,6 +62,10 @@ def freezers(config: object) -> object:
             raise InvalidSpec("trainer", trainer, "an object with a list of callbacks")
     if not isinstance(config, list | tuple):
         return config
+    for number, item in enumerate(config):
+        target = item.get("_target_") if isinstance(item, Mapping) else None
+        if isinstance(target, str) and "freez" in target.lower() and target not in TARGETS:
+            raise InvalidSpec(f"callbacks[{number}]._target_", target, f"one of {', '.join(map(repr, TARGETS))}")
     found = [
         {key: value for key, value in item.items() if key != "_target_"} if isinstance(item, Mapping) else item
         for item in config
@@ -136,4 +141,16 @@ DIALECT = Dialect(
     names="parameters",
     build=lambda config, names, run: policy(config, names, run.steps_per_epoch),
     unwrap=freezers,
+    wrapped={
+        "description": "A whole Lighter configuration; what else it has is left alone.",
+        "type": "object",
+        "properties": {
+            "trainer": {
+                "type": "object",
+                "properties": {"callbacks": {"type": "array", "items": {"type": "object", "required": ["_target_"]}}},
+                "required": ["callbacks"],
+            }
+        },
+        "required": ["trainer"],
+    },
 )

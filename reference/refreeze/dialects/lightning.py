@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from refreeze.dialects import Dialect
 from refreeze.dialects.common import Factor, Names, Rate, Tick, check_apart, chosen, frozen_until
+from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, never, union
 from refreeze.rates import Rates
 
@@ -49,6 +50,15 @@ def _backbone(config: Config, names: Sequence[str] | None) -> tuple[set[str], se
     return {*backbone} - batch_norm, batch_norm
 
 
+def _initial(config: Config, top: float) -> float:
+    """Return the backbone's rate in its first epoch; raises ``InvalidSpec`` if it could not grow up to ``top``."""
+    given = config.backbone_initial_lr
+    initial = top * config.backbone_initial_ratio_lr if given is None else given
+    if not 0 < initial < math.inf or top > initial * 1e300:
+        raise InvalidSpec("backbone_initial_lr", initial, f"finite, > 0 and >= {top} / 1e300")
+    return initial
+
+
 def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     """Return the policy, in epochs: the backbone is frozen in [0, unfreeze_backbone_at_epoch).
 
@@ -59,6 +69,8 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     >>> [sorted(late.frozen_at(epoch)) for epoch in (2, 3)]
     [['backbone/conv1', 'backbone/conv2'], []]
     """
+    if config.learning_rate is not None:
+        _initial(config, config.learning_rate)
     backbone, batch_norm = _backbone(config, names)
     held = frozen_until(dict.fromkeys(backbone, config.unfreeze_backbone_at_epoch))
     return union(held, (never if config.train_bn else always)(batch_norm))
@@ -68,7 +80,8 @@ def rates(config: Config, names: Sequence[str] | None = None) -> Rates | None:
     """Return the backbone's learning rate, in epochs, None if ``learning_rate`` is; batch normalizations have none.
 
     In the k-th epoch from ``unfreeze_backbone_at_epoch`` on it is ``initial`` for k = 0, and for k >= 1
-    ``min(initial * multiplier ** k, learning_rate)``; before there is none.
+    ``min(initial * multiplier ** k, learning_rate)``; before there is none. Raises ``InvalidSpec`` for an ``initial``
+    that is 0 or infinite, or less than ``learning_rate / 1e300``.
 
     >>> late = rates(Config(unfreeze_backbone_at_epoch=1, backbone=("stem",), learning_rate=0.5))
     >>> [dict(late.learning_rates_at(epoch)) for epoch in (0, 1, 2, 5)]
@@ -77,8 +90,7 @@ def rates(config: Config, names: Sequence[str] | None = None) -> Rates | None:
     backbone, _ = _backbone(config, names)
     if (top := config.learning_rate) is None:
         return None
-    given, until = config.backbone_initial_lr, config.unfreeze_backbone_at_epoch
-    initial = top * config.backbone_initial_ratio_lr if given is None else given
+    initial, until = _initial(config, top), config.unfreeze_backbone_at_epoch
 
     def at(epoch: int) -> dict[str, float]:
         k = epoch - until
