@@ -157,6 +157,8 @@ def test_dialects():
 def test_version_and_help():
     assert printed("--version") == f"refreeze {refreeze.__version__}\n"
     assert printed() == printed("--help")
+    group = call("vectors")  # which does nothing by itself
+    assert (group.exit_code, group.stdout) == (2, printed("vectors", "--help"))
     assert all(f"  {command} " in printed("--help") for command in ("plan", "dialects", "run", "verify", "vectors"))
 
 

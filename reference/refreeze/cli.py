@@ -45,6 +45,9 @@ class _Commands(typer.core.TyperGroup):
         except OSError as error:
             code = _fail(f"{error.filename or 'output'}: {error.strerror or error}")
         except _USAGE_ERROR as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                typer.echo(error.format_message())
+                sys.exit(2)
             command = error.ctx.command_path if error.ctx else "refreeze"
             code = _fail(f"{error.format_message()} ({command} --help says more)")
         sys.exit(code)
@@ -227,7 +230,7 @@ def list_dialects(
 @app.command()
 def run(
     spec: Annotated[str | None, typer.Option(metavar="FILE", help="The schedule, in any dialect.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="The epochs to train.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="The epochs to train, 24 by default.")] = None,
     model: Annotated[
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="It returns a compiled Keras model.")
     ] = None,

@@ -65,8 +65,8 @@ def test_a_program_at_fault(name, kind, detail):
 def test_a_program_that_cannot_be_started():
     with pytest.raises(Fault, match=r"not-started: 'no-such-program --x': .*No such file"):
         load(command="no-such-program --x")
-    for nothing in ("", "'"):
-        with pytest.raises(Fault, match="not-started"):
+    for nothing, why in (("", "it names no program"), ("'", "No closing quotation")):
+        with pytest.raises(Fault, match=f"not-started: .*: {why}"):
             load(command=nothing)
 
 

@@ -238,6 +238,26 @@ def test_the_report_is_json(wrong_module, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["fault"]["kind"] == "rubbish"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dialect", "gradual", "--law", "VL3-1"], "--law = ['VL3-1'] must be laws or clauses of gradual"),
+        (
+            ["--report", "nowhere/report.json"],
+            "--report = 'nowhere/report.json' must be a file in a folder",
+        ),
+        (["--report", HERE], f"--report = '{HERE}' must be a file in a folder that exists"),
+        (["--timeout", "inf"], "Input should be less than or equal to 86400"),
+    ],
+    ids=str,
+)
+def test_what_cannot_work_is_said_at_once(arguments, message, monkeypatch):
+    monkeypatch.setattr("refreeze.conformance.runner.run", None)
+    code, output = refreeze("verify", "brute_force:respond", *arguments)
+    assert code == 2
+    assert message in output.replace("│ ", "")
+
+
 # Known failures ------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def failing_case(wrong_module):

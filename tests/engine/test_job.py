@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import small_models
-from refreeze import InvalidSpec, ScheduleError, UnknownName, segments, wire
+from refreeze import InvalidSpec, ScheduleError, UnknownName, Unsupported, segments, wire
 from refreeze.dialects import vl3d
 from refreeze.engine import digits, job
 from refreeze.engine.guard import FrozenGuard, FrozenMoved
@@ -143,9 +144,12 @@ def test_a_killed_run_is_resumed_to_the_same_history(tmp_path: Path) -> None:
     assert report["epochs_trained"] == 12
 
 
-def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path) -> None:
+def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     out = tmp_path / "out"
-    long = command("--out", str(out), "--epochs", "100000", "--checkpoint-every", "1", "--spec", spec(tmp_path, []))
+    endless = ("--epochs", "100000", "--checkpoint-every", "1", "--spec", spec(tmp_path, []))
+    mine = ("--model", "small_models:build", "--data", "test_job:data")
+    long = command("--out", str(out), *endless, *mine)
     with started(*long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         until(lambda: list(out.glob("checkpoints/epoch-*2.npz")))
         process.send_signal(signal.SIGINT)
@@ -179,6 +183,8 @@ def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path) -> None:
             "--data = 'small_models:X' must be a function, not of the type ndarray",
         ),
         ({"data": "test_job:model"}, InvalidSpec, "must be a function that returns (x, y)"),
+        ({"data": "test_job:scalars"}, InvalidSpec, "must be a function that returns (x, y) or ((x, y), (x_test, y_te"),
+        ({"model": "test_job:unbuilt"}, Unsupported, "model 'unbuilt' is not built: give it an Input, or call it once"),
         (
             {"data": "test_job:too_few"},
             InvalidSpec,
@@ -200,6 +206,47 @@ def test_bad_input_is_refused_before_anything_is_trained_or_written(
 
 def too_few() -> Any:
     return small_models.X, small_models.Y[1:]
+
+
+def scalars() -> Any:
+    return np.float32(1), np.float32(2)
+
+
+def unbuilt() -> Any:
+    return keras.Sequential([keras.layers.Dense(2)], name="unbuilt")
+
+
+def any_size() -> Any:
+    layers = keras.layers
+    inputs = [keras.Input((None, None, 1)), layers.Conv2D(2, 3, name="one"), layers.GlobalAveragePooling2D()]
+    network = keras.Sequential([*inputs, layers.Dense(10, name="two")])
+    network.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return network
+
+
+class Subclassed(keras.Model):
+    """A model without an input shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = keras.layers.Flatten(), keras.layers.Dense(10, name="two")
+
+    def call(self, x: Any) -> Any:
+        return self.two(self.one(x))
+
+
+def subclassed() -> Any:
+    network = Subclassed()
+    network(small_models.X[:1])
+    network.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return network
+
+
+@pytest.mark.parametrize("model", [any_size, subclassed])
+def test_images_may_have_any_size_that_the_model_takes(model: Callable[[], Any], tmp_path: Path) -> None:
+    freeze = spec(tmp_path, [{"layers": ["two"], "training_interval": [0, 1]}])
+    arguments = {"model": f"test_job:{model.__name__}", "data": "test_job:data", "epochs": 1, "quiet": True}
+    assert job.run(spec=freeze, **arguments, out=str(tmp_path / "out")) == 0
 
 
 def too_wide() -> Any:

@@ -96,14 +96,16 @@ class Subprocess:
     def __init__(self, command: str) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
         try:
+            if not (words := shlex.split(command)):
+                raise ValueError("it names no program")
             self._process = subprocess.Popen(  # noqa: S603 (the user asks for it)
-                shlex.split(command),
+                words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 start_new_session=True,
             )
-        except (OSError, ValueError, IndexError) as error:
+        except (OSError, ValueError) as error:
             self._stderr.close()
             raise Fault("not-started", f"{command!r}: {error}") from None
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()

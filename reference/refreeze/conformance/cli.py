@@ -34,7 +34,7 @@ _Command = Annotated[
     str | None,
     typer.Option(metavar="COMMAND", help="In place of a callable: a program that answers a line of JSON with one."),
 ]
-_Timeout = Annotated[float, typer.Option(min=0.1, help="The seconds that an answer may take.")]
+_Timeout = Annotated[float, typer.Option(min=0.1, max=86400, help="The seconds that an answer may take.")]
 
 
 @contextmanager
@@ -92,6 +92,8 @@ def verify(
     case = None if replay is None else _case(replay)
     if case is not None and len(law or ()) != 1:
         raise InvalidSpec("--law", law, "the one law that the case of --replay is about")
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):
+        raise InvalidSpec("--report", str(report), "a file in a folder that exists")  # now, not after minutes
     began = time.perf_counter()
     with _adapter(adapter, command, timeout, level) as loaded, _progress() as progress:
         task = progress.add_task("verify", total=len(chosen))

@@ -128,7 +128,7 @@ def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collec
     """Return the checks of a level, of all dialects or some, of all laws or of those with such an id or clause.
 
     In the order of the clauses, but rejections last: who forgot those may crash there, which ends the run. Raises
-    ``InvalidSpec`` for a level, a dialect, a law or a clause that has none.
+    ``InvalidSpec`` for a level, a dialect, a law or a clause that has none, and for laws that no dialect chosen has.
     """
     if level not in (known_levels := get_args(Level)):
         raise InvalidSpec("--level", level, f"one of {', '.join(known_levels)}")
@@ -145,6 +145,8 @@ def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collec
         for check in every
         if (not dialects or check.dialect in dialects) and (not only or {check.law.id, check.law.clause} & {*only})
     ]
+    if not chosen:
+        raise InvalidSpec("--law", list(only), f"laws or clauses of {' or '.join(dialects)}")
     return sorted(chosen, key=lambda check: check.law.families[check.dialect].check is rejected)
 
 

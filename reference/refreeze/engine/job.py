@@ -59,12 +59,13 @@ def _data(reference: str | None, model: Any) -> tuple[Any, Any, Any]:
         raise InvalidSpec("--data", found, allowed)
     train, test = found if isinstance(found[0], tuple) else (found, None)
     for pair in (train, test) if test is not None else (train,):
-        if not isinstance(pair, tuple) or len(pair) != 2 or not all(hasattr(array, "shape") for array in pair):
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(getattr(array, "shape", ()) for array in pair):
             raise InvalidSpec("--data", found, allowed)
         if len(pair[0]) != len(pair[1]):
             raise InvalidSpec("--data", f"{len(pair[0])} inputs, {len(pair[1])} targets", "as many inputs as targets")
-        if tuple(pair[0].shape[1:]) != tuple(model.input_shape[1:]):
-            raise InvalidSpec("--data", tuple(pair[0].shape[1:]), f"of the model's input shape {model.input_shape[1:]}")
+        given, wanted = pair[0].shape[1:], getattr(model, "input_shape", (None, *pair[0].shape[1:]))[1:]
+        if len(given) != len(wanted) or any(size not in (None, g) for g, size in zip(given, wanted, strict=True)):
+            raise InvalidSpec("--data", tuple(given), f"of the model's input shape {wanted}")
     return *train, test
 
 
@@ -177,8 +178,8 @@ def run(
     console = Console(quiet=quiet)
     keras.utils.set_random_seed(seed)
     network = _model(model)
-    x, y, test = _data(data, network)
     names = tree.layer_names(network) if language.names == "layers" else tree.variable_names(network)
+    x, y, test = _data(data, network)
     in_steps, steps = language.unit == "steps", steps_per_epoch(len(x), BATCH_SIZE)
     if in_steps and (resume or checkpoint_every is not None):
         raise InvalidSpec("--resume, --checkpoint-every", language.name, "absent: a schedule in steps is one fit")
