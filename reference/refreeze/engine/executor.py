@@ -64,11 +64,11 @@ def execute(
 ) -> Any:
     """Train ``model`` for ``total`` epochs under ``policy`` and return one ``keras.callbacks.History`` of it all.
 
-    ``fit(epochs)`` is called once per segment, in order, with the segment's length (EXE-1), and returns the History of
+    ``fit(epochs)`` is called once per segment or part, in order, with its length (EXE-1), and returns the History of
     its ``model.fit(..., epochs=epochs)``. Before each call the model is in the segment's state (EXE-2), and
     ``on_segment(segment)`` is called. If training is stopped in a segment, the run ends there (EXE-8). An exception of
     ``fit`` passes through, and the model stays as it is in that segment (EXE-9). ``restore=True`` puts the user's flags
-    back at the end. ``reports`` is given one ``SegmentReport`` per segment as the run goes on.
+    back at the end. ``reports`` is given a ``SegmentReport`` per call, so one per segment or part, as the run goes on.
 
     ``checkpoint``: a folder, or a ``Checkpointer``; one that also saves inside segments trains them in parts, and
     everything above is then said of each part. ``resume=True`` goes on from the newest checkpoint, or begins if there
@@ -157,7 +157,7 @@ class FreezeTrainingExecutor:
     """Prepares and runs VL3D's freeze-training on any Keras model.
 
     ``freeze_training`` is the list of specifications, or None for plain training; the options are those of ``execute``.
-    After ``run``, ``reports`` has one ``SegmentReport`` per segment that was trained.
+    After ``run``, ``reports`` has a ``SegmentReport`` per call of ``fit``: per segment, or part of one between checkpoints.
     """
 
     def __init__(
