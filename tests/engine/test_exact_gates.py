@@ -54,7 +54,7 @@ def test_traces_per_schedule_are_its_distinct_frozen_sets(kind: str) -> None:
     names = layer_names(MODELS[kind]())
 
     @settings(
-        max_examples=3, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+        max_examples=2, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
         suppress_health_check=[HealthCheck.too_slow],
     )  # fmt: skip
     @given(

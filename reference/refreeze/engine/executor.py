@@ -157,7 +157,7 @@ class FreezeTrainingExecutor:
     """Prepares and runs VL3D's freeze-training on any Keras model.
 
     ``freeze_training`` is the list of specifications, or None for plain training; the options are those of ``execute``.
-    After ``run``, ``reports`` has a ``SegmentReport`` per call of ``fit``: per segment, or part of one between checkpoints.
+    After ``run``, ``reports`` has a ``SegmentReport`` per call of ``fit``: one per segment, or part of one.
     """
 
     def __init__(
