@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 import small_models
 from refreeze import InvalidSpec, ScheduleError, UnknownName, Unsupported, segments, wire
+from refreeze.cli import app
 from refreeze.dialects import vl3d
 from refreeze.engine import digits, job
 from refreeze.engine.guard import FrozenGuard, FrozenMoved
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.engine
 
@@ -97,6 +99,7 @@ def test_the_schedule_of_the_default_run_is_gradual_then_round_robin() -> None:
     assert sum(segment.length for segment in found) == digits.EPOCHS
     counts = [len(segment.frozen) for segment in found]
     assert counts == [6, 4, 2, 0, 2, 2, 2, 2, 2, 0]
+    assert f"{digits.EPOCHS} by default" in CliRunner().invoke(app, ["run", "--help"]).output
 
 
 def test_one_seed_is_one_result(tmp_path: Path) -> None:
