@@ -30,7 +30,7 @@ from small_models import (
 pytestmark = pytest.mark.engine
 # Training is slow, so few examples, and no shrinking: a failure names the whole configuration anyway.
 FEW = settings(
-    max_examples=3, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+    max_examples=2, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 
