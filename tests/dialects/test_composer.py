@@ -76,7 +76,7 @@ BAD = [
     ({"freeze_start": "4/3"}, InvalidSpec, "freeze_start = '4/3' must be in [0, 1)"),
     ({"freeze_start": -0.5}, InvalidSpec, "freeze_start = -0.5 must be float >= 0.0"),
     ({"freeze_start": "1/0"}, InvalidSpec, "freeze_start = '1/0' must be str matching regex"),
-    ({"freeze_start": "1/3\n"}, InvalidSpec, "freeze_start = '1/3\\n' must be str matching regex"),
+    ({"freeze_start": "1/3\n"}, InvalidSpec, "freeze_start = '1/3\\n' must be in [0, 1), as a number or a string"),
     ({"freeze_start": "1/" + "9" * 5000}, InvalidSpec, "freeze_start = '1/999"),
     ({"freeze_level": 1.5}, InvalidSpec, "freeze_level = 1.5 must be float <= 1.0"),
     ({"freeze_level": "3/2"}, InvalidSpec, "freeze_level = '3/2' must be in [0, 1]"),

@@ -21,8 +21,7 @@ Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 Layers = Names | Literal["all"]
 Rate = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 Factor = Annotated[float, Meta(ge=1, le=sys.float_info.max)]
-# In Python `$` also matches before a line feed at the end; and numbers of thousands of digits cannot be read.
-Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*(?!\n)$", max_length=99)]
+Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*$", max_length=99)]
 
 
 def exactly_share(where: str, value: float | str, least: str = "[0", most: str = "1]") -> Fraction:
@@ -35,7 +34,8 @@ def exactly_share(where: str, value: float | str, least: str = "[0", most: str =
     (Fraction(29, 1), Fraction(1, 3))
     """
     share = Fraction(str(value))
-    if share > 1 or (share == 0 and least == "(0") or (share == 1 and most == "1)"):
+    line_feed = str(value).endswith("\n")  # before one at the end `$` matches, in Python
+    if line_feed or share > 1 or (share == 0 and least == "(0") or (share == 1 and most == "1)"):
         raise InvalidSpec(where, value, f'in {least}, {most}, as a number or a string such as "1/3"')
     return share
 
