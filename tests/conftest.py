@@ -16,6 +16,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what was imported: with TensorFlow that is a third of the time of a trace."""
+    """Spare the garbage collector what was imported: with TensorFlow that is a tenth of the time of the tests."""
     gc.collect()
     gc.freeze()
