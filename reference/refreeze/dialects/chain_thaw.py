@@ -49,8 +49,7 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     """
     layers = chosen(config.layers, names, "layers")
     new = layers[-1:] if config.new is None else chosen(config.new, names, "new")
-    if names is None:
-        check_apart("new", layers, new)
+    check_apart(names, "new", layers, new)
     if unknown := [name for name in new if name not in layers]:
         raise UnknownName("new", unknown, layers)
     trained = [new, *((name,) for name in layers if name not in new), layers]

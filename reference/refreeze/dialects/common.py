@@ -51,18 +51,18 @@ def chosen(wanted: Iterable[str] | str, names: Sequence[str] | None, where: str)
             raise NeedsModel(where, wanted)
         return everything(where)(names)
     wanted = distinct(wanted, where)
-    if names is not None:
-        return under(*wanted, where=where)(names)
-    check_apart(where, wanted)
-    return wanted
+    check_apart(names, where, wanted)
+    return wanted if names is None else under(*wanted, where=where)(names)
 
 
-def check_apart(where: str, *lists: Iterable[str]) -> None:
-    """Raise ``NeedsModel`` if one of the names in ``lists`` lies in another: what else is in that is not known (NAM-3).
+def check_apart(names: Sequence[str] | None, where: str, *lists: Iterable[str]) -> None:
+    """Raise ``NeedsModel`` if ``names`` is None and one of those in ``lists`` lies in another (NAM-3).
 
-    >>> check_apart("layers", ["backbone", "head"], ["backbone2/norm"])
+    What else is in that one is not known then.
+
+    >>> check_apart(None, "layers", ["backbone", "head"], ["backbone2/norm"])
     """
-    every = {name for names in lists for name in names}
+    every = set().union(*lists) if names is None else set()
     for name in sorted(every):
         for container in itertools.accumulate(name.split("/")[:-1], "{}/{}".format):
             if container in every:

@@ -77,8 +77,7 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     >>> [sorted(policy(learner).frozen_at(epoch)) for epoch in (0, 3)]
     [['body', 'stem'], ['stem']]
     """
-    if names is None:
-        check_apart("groups", *config.groups, config.batch_norm)
+    check_apart(names, "groups", *config.groups, config.batch_norm)
     groups = [chosen(group, names, f"groups[{number}]") for number, group in enumerate(config.groups)]
     every = distinct((name for group in groups for name in group), "groups")
     batch_norm = chosen(config.batch_norm, names, "batch_norm")

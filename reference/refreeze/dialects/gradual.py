@@ -34,8 +34,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 def _groups(config: Config, names: Sequence[str] | None) -> list[tuple[str, ...]]:
     if config.groups is None:
         return [(name,) for name in chosen("all", names, "groups")]
-    if names is None:
-        check_apart("groups", *config.groups)
+    check_apart(names, "groups", *config.groups)
     groups = [chosen(group, names, f"groups[{number}]") for number, group in enumerate(config.groups)]
     distinct((name for group in groups for name in group), "groups")
     return groups

@@ -47,9 +47,9 @@ class Freezer(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omi
 def freezers(config: object) -> object:
     """Return the freezers of a whole Lighter configuration, or of its list of callbacks, as plain data.
 
-    From ``{"trainer": {"callbacks": [...]}, ...}``, or such a list alone, the callbacks with the ``_target_``
-    ``lighter.callbacks.Freezer`` are taken, in order, without that key; other callbacks are left out. A list of plain
-    freezers stays as it is. Raises ``InvalidSpec`` if there are callbacks and none is a freezer, and for a ``_target_``
+    From ``{"trainer": {"callbacks": [...]}, ...}``, or such a list alone, the callbacks whose ``_target_`` is
+    one of ``TARGETS`` are taken, in order, without that key; other callbacks are left out. A list of plain freezers
+    stays as it is. Raises ``InvalidSpec`` if there are callbacks and none is a freezer, and for a ``_target_``
     that has "freez" in it and is none of ``TARGETS``.
 
     >>> freezers({"trainer": {"callbacks": [{"_target_": "lighter.callbacks.Freezer", "names": "head.bias"}]}})

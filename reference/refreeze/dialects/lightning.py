@@ -43,8 +43,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 def _backbone(config: Config, names: Sequence[str] | None) -> tuple[set[str], set[str]]:
     """Return the backbone's layers without its batch normalizations, and those."""
-    if names is None:
-        check_apart("batch_norm", config.backbone, config.batch_norm)
+    check_apart(names, "batch_norm", config.backbone, config.batch_norm)
     backbone = chosen(config.backbone, names, "backbone")
     batch_norm = {*chosen(config.batch_norm, backbone, "batch_norm")}
     return {*backbone} - batch_norm, batch_norm

@@ -49,8 +49,7 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     """
     always_on = () if config.always_on is None else chosen(config.always_on, names, "always_on")
     layers = chosen(config.layers, names, "layers")
-    if names is None:
-        check_apart("always_on", layers, always_on)
+    check_apart(names, "always_on", layers, always_on)
     if config.layers == "all":
         layers = tuple(name for name in layers if name not in always_on)
     if both := [name for name in always_on if name in layers]:

@@ -115,8 +115,7 @@ def policy(config: Iterable[Spec], names: Sequence[str] | None = None) -> Policy
     known: then lists of layers are taken as they are, and "all" raises ``NeedsModel``, as do a layer and its container.
     """
     config = tuple(config)
-    if names is None:
-        check_apart("freeze_training", *(spec.layers for spec in config if not isinstance(spec.layers, str)))
+    check_apart(names, "freeze_training", *(spec.layers for spec in config if not isinstance(spec.layers, str)))
     return union(*(_spec_policy(spec, index, names) for index, spec in enumerate(config)))
 
 
