@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from refreeze import Segment
-from refreeze.engine.tree import layer_names
+from refreeze.keras.model import layer_names
 from workload import build, compile_fresh, controller, fit, freeze
 
 PAGES = Path("/proc/self/statm")

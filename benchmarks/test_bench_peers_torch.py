@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from refreeze.engine.tree import layer_names
+from refreeze.keras.model import layer_names
 from test_bench_run import EPOCHS, STEPS
 from workload import BATCH, CLASSES, IMPLEMENTATIONS, WINDOWS, build, describe, fit, schedule
 

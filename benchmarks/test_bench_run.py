@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from refreeze.engine.tree import layer_names
+from refreeze.keras.model import layer_names
 from workload import (
     BUILDERS,
     IMPLEMENTATIONS,

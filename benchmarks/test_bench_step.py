@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from refreeze import Segment
-from refreeze.engine.tree import layer_names
+from refreeze.keras.model import layer_names
 from workload import BUILDERS, build, controller, describe, freeze, shares, stepper, timed
 
 PARTS = [

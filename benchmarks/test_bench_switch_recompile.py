@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from refreeze.engine.tree import layer_names
+from refreeze.keras.model import layer_names
 from workload import (
     BUILDERS,
     LARGE,

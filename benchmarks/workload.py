@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from refreeze import Segment, segments
 from refreeze.dialects import dialect
-from refreeze.engine.controller import Controller
-from refreeze.engine.executor import execute
-from refreeze.engine.history import merge
-from refreeze.engine.tree import layer_names, nodes
+from refreeze.keras.controller import Controller
+from refreeze.keras.executor import execute
+from refreeze.keras.history import merge
+from refreeze.keras.model import layer_names, nodes
 
 BATCH = 16
 WINDOWS = 4

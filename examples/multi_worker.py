@@ -17,8 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from refreeze import Segment, random_windows
-from refreeze.engine import Checkpointer, SegmentReport, execute
-from refreeze.engine.guard import FrozenGuard
+from refreeze.keras import Checkpointer, SegmentReport, execute
+from refreeze.keras.guard import FrozenGuard
 
 EPOCHS = 8
 POLICY = random_windows(["one", "norm", "two"], window=1, span=2, seed=4)

@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from refreeze.engine import TrainingHandler
+from refreeze.keras import TrainingHandler
 from sklearn.datasets import load_digits
 
 POINTS = 24

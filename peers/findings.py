@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refreeze.conformance import known
+from refreeze.conformance import known_failures
 from refreeze.conformance.clauses import Clause, clauses
 from refreeze.conformance.laws import laws
 
@@ -72,7 +72,7 @@ def file_of(name: str) -> Path:
 
 def page() -> str:
     """Return the text of the page."""
-    text, entries = HEAD, {name: known.read(file_of(name)) for name in PEERS}
+    text, entries = HEAD, {name: known_failures.read(file_of(name)) for name in PEERS}
     for name, peer in PEERS.items():
         ids = dict.fromkeys(_clause(entry).id for entry in entries[name])
         text += f"| {peer.title} | {', '.join(dict.fromkeys(_seen(e)['version'] for e in entries[name]))} "
@@ -82,17 +82,17 @@ def page() -> str:
     return text.rstrip() + "\n"
 
 
-def _clause(entry: known.KnownFailure) -> Clause:
+def _clause(entry: known_failures.KnownFailure) -> Clause:
     return clauses()[laws()[entry.law].clause]
 
 
-def _seen(entry: known.KnownFailure) -> re.Match[str]:
+def _seen(entry: known_failures.KnownFailure) -> re.Match[str]:
     seen = REASON.fullmatch(entry.reason)
     assert seen is not None, f"{entry.check_id}: the reason must be of the form 'package version, date: what it does'"
     return seen
 
 
-def _finding(peer: Peer, entry: known.KnownFailure) -> str:
+def _finding(peer: Peer, entry: known_failures.KnownFailure) -> str:
     clause, seen, case = _clause(entry), _seen(entry), shlex.quote(json.dumps(entry.case))
     requests = [_shown(entry.case[key]) for key in ("request", "other") if key in entry.case]
     return ROW.format(

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import refreeze
-from refreeze import segments, wire
+from refreeze import segments, segments_json
 from refreeze.cli import app
 from refreeze.dialects import dialects
 from typer.testing import CliRunner
@@ -91,7 +91,7 @@ def test_text_of_many_segments_and_of_inference_mode(folder):
 def test_json(folder):
     found = json.loads(printed("plan", write(folder, [SPEC]), "--epochs", 10, "--format", "json"))
     policy = dialects()["vl3d"].policy([SPEC], total=10)
-    assert found.pop("segments") == wire.to_json(segments(policy, 10))
+    assert found.pop("segments") == segments_json.to_json(segments(policy, 10))
     operations = found.pop("operations")
     assert found == {"dialect": "vl3d", "unit": "epochs", "total": 10, "names": ["stem", "block1", "head"]}
     bn = {"bn_freeze": [], "bn_unfreeze": []}
@@ -329,7 +329,7 @@ def test_without_matplotlib(folder, monkeypatch):
 def test_without_keras(folder, monkeypatch):
     for module in ("keras", "tensorflow"):
         monkeypatch.setitem(sys.modules, module, None)
-    for module in [name for name in sys.modules if name.startswith("refreeze.engine")]:
+    for module in [name for name in sys.modules if name.startswith(("refreeze.keras", "refreeze.job"))]:
         monkeypatch.delitem(sys.modules, module)
     arguments = ["plan", write(folder, [SPEC]), "--epochs", 3, "--model", "m:f"]
     assert error(*arguments).startswith("--model needs Keras: pip install 'refreeze[tensorflow]' (")

@@ -85,7 +85,7 @@ def refreeze() -> tuple[str, dict[str, Any]]:
     import keras as k
     import numpy as np
     from refreeze import always
-    from refreeze.engine import execute
+    from refreeze.keras import execute
 
     words, observed = [], {}
     for policy in ("keras", "inference", "batch", "batch_fixed"):

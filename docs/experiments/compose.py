@@ -52,7 +52,7 @@ def lighter() -> tuple[str, dict[str, Any]]:
 
 
 def refreeze() -> tuple[str, dict[str, Any]]:
-    from refreeze.engine import FreezeSchedule
+    from refreeze.keras import FreezeSchedule
 
     model = lab.keras_model()
     freezers = FreezeSchedule([{"name_starts_with": "stem"}, {"name_starts_with": "head"}], dialect="lighter")

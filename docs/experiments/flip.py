@@ -92,7 +92,7 @@ def lighter() -> tuple[str, dict[str, Any]]:
 
 def refreeze() -> tuple[str, dict[str, Any]]:
     from refreeze import always, during
-    from refreeze.engine import execute
+    from refreeze.keras import execute
 
     model, moved = lab.keras_model(), []
 

@@ -30,8 +30,8 @@ def lighter() -> tuple[str, dict[str, Any]]:
 
 def refreeze() -> tuple[str, dict[str, Any]]:
     from refreeze import always
-    from refreeze.engine import execute
     from refreeze.errors import UnknownName
+    from refreeze.keras import execute
 
     model = lab.keras_model()
     try:

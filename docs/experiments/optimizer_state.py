@@ -113,7 +113,7 @@ def refreeze() -> tuple[str, dict[str, Any]]:
     import keras as k
     import numpy as np
     from refreeze import always, during
-    from refreeze.engine import execute
+    from refreeze.keras import execute
 
     model, moments = lab.keras_model(k.optimizers.Adam(0.01)), []
 

@@ -71,7 +71,7 @@ def lighter() -> tuple[str, dict[str, Any]]:
 
 def refreeze() -> tuple[str, dict[str, Any]]:
     from refreeze import always, during
-    from refreeze.engine import execute
+    from refreeze.keras import execute
 
     with tempfile.TemporaryDirectory() as folder:
         policy = during(always(["stem"]), 0, 2)

@@ -66,7 +66,7 @@ def lightning() -> tuple[str, dict[str, Any]]:
 def refreeze() -> tuple[str, dict[str, Any]]:
     import keras as k
     from refreeze import always, during
-    from refreeze.engine import execute
+    from refreeze.keras import execute
 
     model, moved = lab.keras_model(k.optimizers.SGD(0.01, momentum=0.9, weight_decay=0.1)), []
 

@@ -34,7 +34,7 @@ def lighter() -> tuple[str, dict[str, Any]]:
 
 def refreeze() -> tuple[str, dict[str, Any]]:
     import keras as k
-    from refreeze.engine import FreezeSchedule
+    from refreeze.keras import FreezeSchedule
 
     model = lab.keras_model()
     kernel, moved = model.get_layer("stem").kernel, {}

@@ -67,10 +67,11 @@ def spec(name: str) -> Path:
 
 def timeline() -> Iterator[tuple[Path, Any]]:
     """Yield the picture of what `refreeze run` does by itself; this needs Keras and scikit-learn."""
-    from refreeze.engine import digits, tree
+    from refreeze.job import digits
+    from refreeze.keras import model as models
 
     title = f"refreeze run: {digits.EPOCHS} epochs"
-    names = tree.layer_names(digits.model())
+    names = models.layer_names(digits.model())
     yield from both(TIMELINE, figure(dialect("vl3d"), digits.SCHEDULE, title, names=names, total=digits.EPOCHS))
 
 

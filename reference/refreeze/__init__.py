@@ -1,7 +1,7 @@
 """refreeze: the reference for layer-freeze schedules, and for what exactly happens when layers freeze and thaw.
 
 The core is here: policies (what is frozen when), schedules (their segments and operations), windows, selectors and
-errors. ``refreeze.dialects`` reads the configurations of real systems, ``refreeze.engine`` runs schedules on Keras.
+errors. ``refreeze.dialects`` reads the configurations of real systems, ``refreeze.keras`` runs schedules on Keras.
 """
 
 from refreeze.errors import (

@@ -143,13 +143,13 @@ def _names(language: Dialect, names: str | None, model: str | None) -> list[str]
         return None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        from refreeze.engine import tree
+        from refreeze.keras import model as models
     except ImportError as error:
         raise Unsupported(f"--model needs Keras: pip install 'refreeze[tensorflow]' ({error})") from None
     network = call_object("--model", model)
     if not hasattr(network, "built"):
         raise InvalidSpec("--model", model, f"a function that returns a Keras model (it returned {network!r})")
-    return tree.layer_names(network) if language.names == "layers" else tree.variable_names(network)
+    return models.layer_names(network) if language.names == "layers" else models.variable_names(network)
 
 
 def _in_order(config: object, names: frozenset[str]) -> list[str]:
@@ -167,7 +167,7 @@ def _in_order(config: object, names: frozenset[str]) -> list[str]:
 
 
 def _plain(language: Dialect, total: int, names: Sequence[str], run: Sequence[Segment]) -> dict[str, Any]:
-    from refreeze import wire
+    from refreeze import segments_json
 
     changes = [dataclasses.asdict(operation) for operation in operations(run)]
     return {
@@ -175,7 +175,7 @@ def _plain(language: Dialect, total: int, names: Sequence[str], run: Sequence[Se
         "unit": language.unit,
         "total": total,
         "names": list(names),
-        "segments": wire.to_json(run),
+        "segments": segments_json.to_json(run),
         "operations": [
             {key: sorted(value) if isinstance(value, frozenset) else value for key, value in change.items()}
             for change in changes
@@ -253,7 +253,7 @@ def run(
     """Fine-tune a model under a schedule; without options, a small network on real digits."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        from refreeze.engine import job
+        from refreeze.job import run as job
     except ImportError as error:
         raise Unsupported(f"run needs Keras and TensorFlow: pip install 'refreeze[run]' ({error})") from None
     raise typer.Exit(

@@ -11,7 +11,7 @@ import wrong_executors
 from hypothesis import given, settings
 from refreeze import InvalidSpec
 from refreeze.conformance.adapters import Fault, load
-from refreeze.conformance.cases.execution import FAMILIES, NAMES, STAGES, WINDOWS, runs
+from refreeze.conformance.execution.cases import FAMILIES, NAMES, STAGES, WINDOWS, runs
 from refreeze.conformance.laws import laws
 from refreeze.conformance.runner import Profile, checks, run, run_check
 from test_kit_runner import refreeze as command
@@ -98,7 +98,7 @@ def test_laws_share_their_runs():
 
 
 def test_the_layers_of_the_cases_are_those_of_the_model():
-    from refreeze.conformance.training import new_model, state
+    from refreeze.conformance.execution.harness import new_model, state
 
     found = state(new_model(STAGES))
     assert list(found.trainable) == NAMES

@@ -12,7 +12,7 @@ import pytest
 import typer
 from faulty import whole
 from refreeze import InvalidSpec
-from refreeze.conformance import known, runner
+from refreeze.conformance import known_failures, runner
 from refreeze.conformance.adapters import load
 from refreeze.conformance.cli import register
 from refreeze.conformance.laws import laws
@@ -306,7 +306,7 @@ def test_a_known_failure_of_another_law_is_left_alone(tmp_path, failing_case):
 
 def test_a_known_failure_that_is_not_supported_is_stale(tmp_path, failing_case):
     adapter = load(lambda request: {"id": request["id"], "unsupported": True})
-    known_failure = known.KnownFailure(**entry(failing_case))
+    known_failure = known_failures.KnownFailure(**entry(failing_case))
     found = run(adapter, [check_of(RR_1)], known=[known_failure])
     assert [(e, why) for e, why in found.stale] == [(known_failure, "it does not fail any more")]
 

@@ -57,11 +57,11 @@ def nested(keras):
 
 @pytest.mark.engine
 def test_names_on_a_keras_model_are_those_of_the_engine(keras):
-    from refreeze.engine import tree
+    from refreeze.keras import model as models
 
     model = nested(keras)
-    assert list(targets.layers(model)) == tree.layer_names(model)
-    assert dict(targets.parameters(model)) == tree.variables(model)
+    assert list(targets.layers(model)) == models.layer_names(model)
+    assert dict(targets.parameters(model)) == models.variables(model)
     assert "backbone/bn/gamma" in targets.parameters(model)
     assert not any("moving" in name or "seed" in name for name in targets.parameters(model))
 

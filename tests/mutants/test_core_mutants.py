@@ -18,7 +18,7 @@ import pytest
 import refreeze
 
 PACKAGE, TESTS = Path(refreeze.__file__).parent, Path(__file__).parents[1]
-MODULES = ("errors", "policy", "schedule", "windows", "selectors", "wire", "vl3d")
+MODULES = ("errors", "policy", "schedule", "windows", "selectors", "segments_json", "vl3d")
 
 
 class Mutant(NamedTuple):
@@ -30,7 +30,7 @@ class Mutant(NamedTuple):
     """The test of the file of the same name that fails; with another file's, ``module::test``."""
 
 
-P, S, W, N, J, V = "policy", "schedule", "windows", "selectors", "wire", "dialects/vl3d"
+P, S, W, N, J, V = "policy", "schedule", "windows", "selectors", "segments_json", "dialects/vl3d"
 MUTANTS = [
     # errors
     Mutant("errors", "super().__init__(where, value, allowed)", "super().__init__(where, value)",

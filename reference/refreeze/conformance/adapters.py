@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from refreeze.conformance.observed import Ran
+from refreeze.conformance.execution.observed import Ran
 from refreeze.conformance.protocol import PROTOCOL, Answer, Level, Request, Unsupported, features, read_answer
 from refreeze.errors import InvalidSpec
 from refreeze.errors import Unsupported as CannotRun
@@ -252,11 +252,11 @@ class Executor(Adapter):
         return found
 
     def _observe(self, text: str) -> Ran:
-        from refreeze.conformance import training
+        from refreeze.conformance.execution import harness
 
         request = json.loads(text)
         try:
-            return training.observe(self._executor, request)
+            return harness.observe(self._executor, request)
         except Fault as fault:
             fault.request = request
             raise

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from refreeze import Segment
-from refreeze.conformance.observed import Ran
+from refreeze.conformance.execution.observed import Ran
 from refreeze.dialects import dialect
 from refreeze.errors import InvalidSpec
 

@@ -14,8 +14,8 @@ from refreeze.dialects import Dialect, dialect, kempner
 from refreeze.dialects.targets import Target
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy
+from refreeze.segments_json import to_json
 from refreeze.selectors import distinct
-from refreeze.wire import to_json
 
 _Tick = Annotated[int, Meta(ge=0)]
 
@@ -118,8 +118,8 @@ class Execution:
 
     def run(self, model: Any, dialect: str, config: Any, total: int, fit: Callable[[int], Any], **options: Any) -> Any:
         """Train the model and return one History; the options are those of ``execute``."""
-        from refreeze.engine import FreezeTrainingExecutor, execute
-        from refreeze.engine.tree import layer_names
+        from refreeze.keras import FreezeTrainingExecutor, execute
+        from refreeze.keras.model import layer_names
 
         if dialect == "vl3d":
             return FreezeTrainingExecutor(config, **options).run(model, total, fit)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 import refreeze
 from refreeze.conformance import reference
 from refreeze.conformance.adapters import Adapter, Fault
-from refreeze.conformance.known import KnownFailure
+from refreeze.conformance.known_failures import KnownFailure
 from refreeze.conformance.laws import Broken, Case, Law, NotSupported, laws, rejected
 from refreeze.conformance.protocol import PROTOCOL, Level
 from refreeze.errors import InvalidSpec

@@ -5,7 +5,7 @@ or ``requires_grad``. Nothing of Keras or PyTorch is imported.
 
 On Keras the flag of a variable is one of several: it trains if its own flag, its layer's and those of all models around
 are true. The functions of kempner write the variables' own flags, those of fastai the layers', which Keras passes on
-to their variables; nothing here makes a compiled train step take notice, as ``refreeze.engine`` does.
+to their variables; nothing here makes a compiled train step take notice, as ``refreeze.keras`` does.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Cases:
 
 def families() -> dict[str, dict[str, Family]]:
     """Return the families of every dialect, by the id of the law: its own, and those that every dialect has."""
-    from refreeze.conformance.cases.execution import FAMILIES
+    from refreeze.conformance.execution.cases import FAMILIES
 
     modules = [importlib.import_module(f"{__name__}.{name}") for name in MODULES]
     return {

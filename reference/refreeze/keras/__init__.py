@@ -1,0 +1,17 @@
+"""The engine: runs schedules on Keras models, with the TensorFlow backend. Needs the extra ``tensorflow``."""
+
+from refreeze.keras.callback import FreezeSchedule
+from refreeze.keras.checkpoint import Checkpointer
+from refreeze.keras.executor import DLFreezeTrainingExecutor, FreezeTrainingExecutor, SegmentReport, execute
+from refreeze.keras.handler import DLTrainingHandler, TrainingHandler
+
+__all__ = [
+    "Checkpointer",
+    "DLFreezeTrainingExecutor",
+    "DLTrainingHandler",
+    "FreezeSchedule",
+    "FreezeTrainingExecutor",
+    "SegmentReport",
+    "TrainingHandler",
+    "execute",
+]

@@ -1,0 +1,125 @@
+"""Batch normalization under a schedule: which statistics a frozen layer uses, and which of them move (BN-1).
+
+In a train step a ``BatchNormalization`` layer is in one of three modes:
+
+============  ==================  ===================
+mode          normalizes by       moving statistics
+============  ==================  ===================
+train         the batch           move
+fixed         the batch           stay
+inference     moving statistics   stay
+============  ==================  ===================
+
+A layer that trains is in ``train``, unless the segment has it in ``bn_frozen``: then it is in ``inference``, and gamma
+and beta train on (fastai's bn_freeze). A layer that is frozen, or all of whose variables are, and that is not in
+``bn_frozen``, is by policy in
+
+- ``keras``: ``inference`` if the layer is frozen; if only its variables are, one by one, Keras leaves it in ``train``;
+- ``inference``: ``inference``, either way;
+- ``batch``: ``train``;
+- ``batch_fixed``: ``fixed``.
+
+Gamma and beta of a frozen layer stay as they are under each of them. Evaluation is always in ``inference``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
+
+import keras
+
+from refreeze.errors import InvalidSpec, UnknownName
+from refreeze.keras.model import layers_within, nodes
+
+BatchNorm = Literal["keras", "batch", "batch_fixed", "inference"]
+Mode = Literal["as keras does", "train", "fixed", "inference"]
+_MODES: tuple[Mode, ...] = get_args(Mode)
+_FROZEN: dict[str, Mode] = {
+    "keras": "as keras does", "batch": "train", "batch_fixed": "fixed", "inference": "inference",
+}  # fmt: skip
+
+
+def _batch_norms(layer: Any) -> list[Any]:
+    return [part for part in layers_within(layer) if isinstance(part, keras.layers.BatchNormalization)]
+
+
+class BatchNorms:
+    """The batch normalizations of a model, and the modes that a policy and ``bn_frozen`` give them.
+
+    ``names`` are all that are ever in ``bn_frozen``. Raises ``InvalidSpec`` for an unknown policy and for a name that
+    is no batch normalization (nor a layer that holds one), ``UnknownName`` (NAM-2); changes nothing.
+    """
+
+    def __init__(self, model: Any, policy: str, names: Iterable[str]) -> None:
+        if policy not in get_args(BatchNorm):
+            raise InvalidSpec("batch_norm", policy, f"one of {', '.join(map(repr, get_args(BatchNorm)))}")
+        by_path = {node.path: node.layer for node in nodes(model)}
+        names = sorted(names)
+        if missing := [name for name in names if name not in by_path]:
+            raise UnknownName(f"model {model.name!r}", missing, by_path)
+        self._named = {name: _batch_norms(by_path[name]) for name in names}
+        if other := [name for name, found in self._named.items() if not found]:
+            raise InvalidSpec("bn_frozen", other[0], "a BatchNormalization")
+        self._policy = policy
+        self._layers = _batch_norms(model)
+
+    def _mode(self, layer: Any, bn_frozen: set[int]) -> Mode:
+        if id(layer) in bn_frozen:
+            return "inference"
+        own = layer._trainable_variables
+        frozen = not (any(variable.trainable for variable in own) if own else layer.trainable)
+        return _FROZEN[self._policy] if frozen else "as keras does"
+
+    def write(self, bn_frozen: Iterable[str]) -> None:
+        """Put every batch normalization into its mode, by the flags as they are now; it holds for traces to come."""
+        inferring = {id(layer) for name in bn_frozen for layer in self._named[name]}
+        for layer in self._layers:
+            _set_mode(layer, self._mode(layer, inferring))
+
+    def signature(self) -> bytes:
+        """Return all modes as bytes: a part of what a train step depends on."""
+        return bytes(_MODES.index(getattr(vars(layer).get("call"), "mode", "as keras does")) for layer in self._layers)
+
+    def restore(self) -> None:
+        """Let every layer do again as Keras does."""
+        for layer in self._layers:
+            _set_mode(layer, "as keras does")
+
+
+def moving_statistics(model: Any) -> set[int]:
+    """Return the ids of the moving statistics that train steps traced from now on move."""
+    return {
+        id(statistic)
+        for layer in _batch_norms(model)
+        if getattr(vars(layer).get("call"), "mode", "train" if layer.trainable else "inference") == "train"
+        for statistic in layer._non_trainable_variables
+    }
+
+
+def _set_mode(layer: Any, mode: Mode) -> None:
+    """Replace the ``call`` of this one layer, which Keras looks up whenever it traces a step, or put it back."""
+    now = vars(layer).get("call")
+    if getattr(now, "mode", "as keras does") == mode:
+        return
+    if hasattr(now, "mode"):
+        del layer.call
+    if mode == "as keras does":
+        return
+    plain = layer.call
+
+    def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        if not training or mode == "inference":
+            return plain(inputs, training=False, mask=mask)
+        flag, layer._trainable = layer._trainable, True  # Keras reads it as "normalize by the batch"
+        try:
+            if mode == "train":
+                return plain(inputs, training=True, mask=mask)
+            with keras.StatelessScope():  # assignments end in the scope, and with it
+                return plain(inputs, training=True, mask=mask)
+        finally:
+            # Replicas are traced in turns, inside of each other's calls: only the one that found it false puts it back.
+            layer._trainable = layer._trainable and flag
+
+    call.mode = mode  # type: ignore[attr-defined]
+    layer.call = call

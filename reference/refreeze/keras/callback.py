@@ -1,0 +1,156 @@
+"""The callback: a whole schedule in one ordinary ``model.fit``.
+
+``fit`` looks ``model.train_function`` up at every step, so it can be swapped at any of them. Weights, optimizer and
+history end bit for bit like those of one ``fit`` per segment on the same data; and callbacks that remember, such as
+EarlyStopping, ReduceLROnPlateau or TensorBoard, see one training instead of many.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from refreeze.dialects import dialect as find_dialect
+from refreeze.dialects import files
+from refreeze.errors import InvalidSpec, Unsupported
+from refreeze.keras import model as models
+from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
+from refreeze.keras.optimizer import check_single_rates
+from refreeze.policy import Policy, check_int
+from refreeze.schedule import Segment, cut, segments
+
+
+class FreezeSchedule(keras.callbacks.Callback):
+    """Runs a freeze schedule inside one ``model.fit(..., callbacks=[FreezeSchedule(spec)])``.
+
+    ``spec`` is the path of a configuration file (a ``str`` or ``Path``), which names its dialect; or a configuration as
+    plain data, of the dialect ``dialect``; or a ``Policy``, whose ticks are ``unit``, "epochs" (the default) or
+    "steps". Epochs and steps count from 0 at the beginning of the training; ``fit(initial_epoch=e)`` starts in the
+    middle of the schedule, in the state that a run from the beginning has there (RES-1). Segments begin before the
+    first batch of their epoch, or before their step.
+
+    A segment's learning rate is set once, at its start (EXE-5); what other callbacks make of it holds until a segment
+    sets one again. Of several callbacks that set it when an epoch begins the last one in the list wins.
+
+    ``steps_per_epoch`` is needed for schedules in steps if the data do not say how many batches they have.
+    ``restore=True`` puts the user's flags back when the training ends. ``on_segment`` is called with each segment that
+    has begun, the seconds that the switch took and whether it needs a new train step. The other options are those of
+    ``Controller``.
+
+    Raises a ``ScheduleError`` for a configuration when the callback is made; for what depends on the model and the data
+    when the training begins, before anything is changed. ``Unsupported``, besides what ``Controller`` raises: a
+    boundary inside of an execution of ``steps_per_execution > 1`` steps. ``InvalidSpec`` also at the end of an epoch
+    that had another number of batches than was said.
+
+    ``schedule`` has the segments once the training has begun.
+    """
+
+    async_safe = True  # all that is done after a batch is to count it
+
+    def __init__(
+        self,
+        spec: Any,
+        *,
+        dialect: str = "vl3d",
+        unit: str | None = None,
+        steps_per_epoch: int | None = None,
+        switch: str = "cached",
+        cache_size: int = 16,
+        optimizer_state: str = "keep",
+        batch_norm: str = "keras",
+        restore: bool = False,
+        on_segment: Callable[[Segment, float, bool], None] | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(spec, Policy):
+            if unit not in (None, "epochs", "steps"):
+                raise InvalidSpec("unit", unit, "'epochs' or 'steps'")
+            self._policy: Policy | None = spec
+            self._unit = unit or "epochs"
+        else:
+            if unit is not None:
+                raise InvalidSpec("unit", unit, "None: the dialect says it")
+            path = isinstance(spec, str | os.PathLike)
+            self._language, config = files.read(os.fspath(spec)) if path else (find_dialect(dialect), spec)
+            self._policy, self._unit, self._config = None, self._language.unit, self._language.parse(config)
+        if steps_per_epoch is not None:
+            check_int("steps_per_epoch", steps_per_epoch, 1)
+        self._given_steps, self._restore, self._on_segment = steps_per_epoch, restore, on_segment
+        self._options: dict[str, Any] = {
+            "switch": switch, "cache_size": cache_size, "optimizer_state": optimizer_state, "batch_norm": batch_norm,
+        }  # fmt: skip
+        self.schedule: tuple[Segment, ...] = ()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        epochs, self._steps = self.params["epochs"], self._steps_per_epoch(self.params.get("steps"))
+        policy = self._policy or self._policy_of_model(epochs)
+        run = segments(policy, epochs * self._per_epoch)
+        self._at_once = self.model.steps_per_execution
+        if cutting := [s.start for s in run if s.start % self._per_epoch % self._at_once]:
+            raise Unsupported(
+                f"the schedule has a boundary at step {cutting[0]}, which is inside an execution of "
+                f"steps_per_execution = {self._at_once} steps; compile with a divisor of the steps to it, such as 1"
+            )
+        self._controller = Controller(self.model, policy.names, run, **self._options)
+        self.schedule = run
+        self._to_come: list[Segment] | None = None
+
+    def _steps_per_epoch(self, known: int | None) -> int | None:
+        given = self._given_steps
+        if given is not None and known is not None and given != known:
+            raise InvalidSpec("steps_per_epoch", given, f"{known}, the batches that the data have")
+        if self._unit == "steps" and given is None and known is None:
+            raise InvalidSpec("steps_per_epoch", None, "given, for the data do not say how many batches they have")
+        return known if given is None else given
+
+    @property
+    def _per_epoch(self) -> int:
+        """The ticks in an epoch."""
+        return 1 if self._unit == "epochs" else self._steps or 1
+
+    def _policy_of_model(self, epochs: int) -> Policy:
+        by_layer = self._language.names == "layers"
+        names = models.layer_names(self.model) if by_layer else models.variable_names(self.model)
+        run = {"total": epochs * self._per_epoch, "steps_per_epoch": self._steps or 1}
+        check_single_rates(self._language.learning_rates(self._config, names, **run))
+        return self._language.policy(self._config, names, **run)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        tick = epoch * self._per_epoch
+        if self._to_come is None:  # only now it is known where the training begins
+            self._to_come = list(reversed(cut(self.schedule, tick)))
+            for before in cut(self.schedule, max(0, tick - 1), tick):
+                self._controller.follow(before)
+        self._epoch, self._batches = epoch, 0
+        self._reach(tick)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        # Where their number is not known, Keras announces one batch more than there is.
+        if self._unit == "steps" and batch < self._per_epoch:
+            self._reach(self._epoch * self._per_epoch + batch)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._batches = max(self._batches, batch + 1)  # Keras may do this in other threads, in any order
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        said = -(-self._per_epoch // self._at_once) * self._at_once  # Keras counts the last execution as a full one
+        if self._unit == "steps" and self._batches != said and not self.model.stop_training:
+            raise InvalidSpec("steps_per_epoch", self._steps, f"{self._batches}, the batches that epoch {epoch} had")
+
+    def _reach(self, tick: int) -> None:
+        while self._to_come and self._to_come[-1].start <= tick:
+            segment = self._to_come.pop()
+            seconds, new = self._controller.enter(segment)
+            if self._on_segment is not None:
+                self._on_segment(segment, seconds, new)
+            total = len(self.schedule)
+            log_segment(f"{total - len(self._to_come)}/{total}", self._unit, segment)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        log_frozen_summary(self.model)
+        if self._restore:
+            self._controller.restore()
+        del self._controller  # and with it the train functions that are kept

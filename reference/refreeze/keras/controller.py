@@ -1,0 +1,107 @@
+"""The controller: puts a compiled Keras model into the state of a segment, and back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from refreeze.keras import optimizer as optimizers
+from refreeze.keras.batchnorm import BatchNorms
+from refreeze.keras.flags import Flags, frozen_layers
+from refreeze.keras.model import nodes, trainable_by_birth
+from refreeze.keras.switch import build_metrics_first, make_switch
+from refreeze.schedule import Segment
+
+_log = logging.getLogger("refreeze")
+
+
+class Controller:
+    """Puts ``model`` into the state of any segment: flags, normalizations, rate, optimizer state and train function.
+
+    ``names`` are all that the schedule governs; ``switch`` and ``cache_size`` are explained in ``engine.switch``,
+    ``optimizer_state`` in ``engine.optimizer``, ``batch_norm`` in ``engine.batchnorm``. Everything that cannot work
+    raises here, before anything is changed: ``UnknownName``, ``InvalidSpec``, ``Unsupported`` (a model that is not
+    built or not compiled, EXE-5, EXE-12).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        names: Iterable[str],
+        schedule: Sequence[Segment],
+        *,
+        switch: str = "cached",
+        cache_size: int = 16,
+        optimizer_state: str = "keep",
+        batch_norm: str = "keras",
+    ) -> None:
+        self.model = model
+        self._flags = Flags(model, names)
+        self._batch_norms = BatchNorms(model, batch_norm, {name for s in schedule for name in s.bn_frozen})
+        self._sets_rate = any(segment.learning_rate is not None for segment in schedule)
+        self._state = optimizer_state
+        optimizers.check(model, optimizer_state, self._sets_rate)
+        self._switch = make_switch(switch, model, cache_size)
+        self._optimizer: Any = None
+        self._trained: frozenset[int] | None = None
+
+    def enter(self, segment: Segment) -> tuple[float, bool]:
+        """Put the model into the state of ``segment``; return the seconds it took and whether a new step is needed.
+
+        Entering a segment twice equals entering it once, but for optimizer state that is reset.
+        """
+        begun = time.perf_counter()
+        if self.model.optimizer is not self._optimizer:  # at first, and when the user has compiled in between
+            optimizers.check(self.model, self._state, self._sets_rate)
+            optimizers.prebuild(self.model)
+            self._optimizer = self.model.optimizer
+        self._flags.write(segment.frozen)
+        self._batch_norms.write(segment.bn_frozen)
+        if self._state != "keep":
+            self._reset()
+        if segment.learning_rate is not None:
+            self.model.optimizer.learning_rate = segment.learning_rate
+        new = self._switch.to(self._flags.signature() + self._batch_norms.signature())
+        build_metrics_first(self.model)
+        return time.perf_counter() - begun, new
+
+    def follow(self, segment: Segment) -> None:
+        """Take ``segment`` for the one entered last, as a resumed run does: its flags and modes, and nothing else."""
+        self._flags.write(segment.frozen)
+        self._batch_norms.write(segment.bn_frozen)
+        self._trained = frozenset(map(id, self.model.trainable_variables))
+
+    def _reset(self) -> None:
+        before, self._trained = self._trained, frozenset(map(id, self.model.trainable_variables))
+        if before is None or before == self._trained:
+            return
+        optimizers.reset(self.model.optimizer, None if self._state == "reset" else set(self._trained - before))
+
+    def restore(self) -> None:
+        """Put back the flags that the user gave, with a train function that agrees with them."""
+        self._flags.restore()
+        self._batch_norms.restore()
+        self._switch.to(self._flags.signature() + self._batch_norms.signature())
+
+
+def log_segment(place: str, unit: str, segment: Segment, more: str = "") -> None:
+    """Log, at INFO on the logger ``refreeze``, that a segment begins, such as ``place`` "2/5"."""
+    rate = "" if segment.learning_rate is None else f", learning rate set to {segment.learning_rate:g}"
+    ticks = f"{unit} [{segment.start}, {segment.stop})"
+    _log.info("segment %s: %s, %d names frozen%s%s", place, ticks, len(segment.frozen), more, rate)
+
+
+def log_frozen_summary(model: Any) -> None:
+    """Log, at INFO on the logger ``refreeze``, how many layers are frozen, and which (EXE-11)."""
+    frozen = frozen_layers(model)
+    shown = ", ".join(frozen[:10]) + (", …" if len(frozen) > 10 else "")
+    _log.info("%d of %d layers remain frozen%s", len(frozen), len(nodes(model)), f": {shown}" if frozen else "")
+
+
+def parameter_counts(model: Any) -> tuple[int, int]:
+    """Return how many scalars of the model are frozen and how many trainable, of those that can be trained."""
+    every = sum(variable.shape.num_elements() for variable in trainable_by_birth(model))
+    trainable = sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    return every - trainable, trainable

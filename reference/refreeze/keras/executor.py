@@ -1,0 +1,221 @@
+"""The executor: one call of the user's fit function per segment, and one history of it all (EXE-1..12).
+
+A drop-in for VL3D's ``DLFreezeTrainingExecutor``, under whose name it can be imported too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from refreeze.dialects import vl3d
+from refreeze.errors import InvalidSpec
+from refreeze.keras import model as models
+from refreeze.keras.checkpoint import Checkpointer
+from refreeze.keras.controller import Controller, log_frozen_summary, log_segment, parameter_counts
+from refreeze.keras.history import merge
+from refreeze.policy import Policy, check_int
+from refreeze.schedule import Segment, cut, segments
+from refreeze.selectors import exactly
+
+_log = logging.getLogger("refreeze")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentReport:
+    """What one segment of a run was."""
+
+    segment: Segment
+    """The segment as scheduled."""
+    epochs: int
+    """The epochs trained: ``segment.length``, or fewer if training was stopped in it (EXE-8)."""
+    frozen_parameters: int
+    """The scalars that could be trained and were frozen."""
+    trainable_parameters: int
+    """The scalars that were trained."""
+    switch_seconds: float
+    """The time to enter the segment, without the trace of a new train step, which happens at its first batch."""
+    new_step: bool
+    """Whether the segment needed a train step that was not there yet."""
+    history: dict[str, list[float]]
+    """The history of the segment's fit."""
+
+
+def execute(
+    model: Any,
+    policy: Policy,
+    total: int,
+    fit: Callable[[int], Any],
+    *,
+    switch: str = "cached",
+    cache_size: int = 16,
+    optimizer_state: str = "keep",
+    batch_norm: str = "keras",
+    restore: bool = False,
+    checkpoint: Checkpointer | str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    on_segment: Callable[[Segment], None] | None = None,
+    reports: list[SegmentReport] | None = None,
+) -> Any:
+    """Train ``model`` for ``total`` epochs under ``policy`` and return one ``keras.callbacks.History`` of it all.
+
+    ``fit(epochs)`` is called once per segment or part, in order, with its length (EXE-1), and returns the History of
+    its ``model.fit(..., epochs=epochs)``. Before each call the model is in the segment's state (EXE-2), and
+    ``on_segment(segment)`` is called. If training is stopped in a segment, the run ends there (EXE-8). An exception of
+    ``fit`` passes through, and the model stays as it is in that segment (EXE-9). ``restore=True`` puts the user's flags
+    back at the end. ``reports`` is given a ``SegmentReport`` per call, so one per segment or part, as the run goes on.
+
+    ``checkpoint``: a folder, or a ``Checkpointer``; one that also saves inside segments trains them in parts, and
+    everything above is then said of each part. ``resume=True`` goes on from the newest checkpoint, or begins if there
+    is none: ``fit`` is called for what is left, and weights, optimizer and history end bit for bit like those of a run
+    that was never interrupted (RES-1, RES-2), if the data come in the same order. With data that are shuffled at
+    random, ``on_segment`` can see to that: ``lambda segment: keras.utils.set_random_seed(segment.start)``. Reports are
+    of the segments trained after the resumption.
+
+    ``switch``: "cached" keeps the ``cache_size`` train functions used last, "rebuild" makes a new one each time; the
+    results are equal bit for bit (EXE-7). ``optimizer_state``: "keep", "reset" or "reset_unfrozen" (EXE-4).
+    ``batch_norm``: "keras", "batch", "batch_fixed" or "inference" (BN-1).
+
+    Raises a ``ScheduleError`` before anything is changed: ``Conflict``, ``UnknownName``, ``Unsupported``,
+    ``InvalidSpec``, ``CheckpointError``, ``ScheduleMismatch`` (RES-3); ``InvalidSpec`` also if ``fit`` returns no
+    History of that many epochs, and ``CheckpointError`` if no checkpoint can be written.
+    """
+    schedule = run = segments(policy, total)
+    controller = Controller(
+        model,
+        policy.names,
+        schedule,
+        switch=switch,
+        cache_size=cache_size,
+        optimizer_state=optimizer_state,
+        batch_norm=batch_norm,
+    )
+    reports = [] if reports is None else reports
+    parts: list[tuple[dict[str, list[float]], int]] = []
+    if resume and checkpoint is None:
+        raise InvalidSpec("resume", resume, "False without a checkpoint")
+    keeper = Checkpointer(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
+    model.stop_training = False
+    if keeper is not None:
+        if resumed := keeper.begin(model, schedule, resume=resume):
+            for before in cut(schedule, resumed.epoch - 1, resumed.epoch):
+                controller.follow(before)
+            parts.append((resumed.history, resumed.epoch))
+            model.stop_training = resumed.stopped
+            run = () if resumed.stopped else cut(schedule, resumed.epoch)
+        run = tuple(keeper.parts(run))
+    for number, segment in enumerate(run, start=1):
+        seconds, new = controller.enter(segment)
+        frozen, trainable = parameter_counts(model)
+        counts = f", {trainable} of {frozen + trainable} parameters trainable"
+        log_segment(f"{number}/{len(run)}", "epochs", segment, counts)
+        if on_segment is not None:
+            on_segment(segment)
+        history = fit(segment.length)
+        if not isinstance(history, keras.callbacks.History):
+            raise InvalidSpec("fit_fn(...)", history, "the History that model.fit returns")
+        epochs, stopped = len(history.epoch), bool(model.stop_training)
+        if epochs > segment.length or (epochs < segment.length and not stopped):
+            raise InvalidSpec(
+                f"epochs of fit_fn({segment.length})", epochs, f"{segment.length}, if nothing stops training"
+            )
+        parts.append((history.history, epochs))
+        reports.append(
+            SegmentReport(
+                segment=segment,
+                epochs=epochs,
+                frozen_parameters=frozen,
+                trainable_parameters=trainable,
+                switch_seconds=seconds,
+                new_step=new,
+                history=history.history,
+            )
+        )
+        if keeper is not None:
+            parts = [(merge(parts), segment.start + epochs)]
+            keeper.save(model, schedule, segment.start + epochs, parts[0][0], stopped)
+        if stopped:
+            _log.info("training was stopped after %d of %d epochs", segment.start + epochs, total)
+            break
+    log_frozen_summary(model)
+    if restore:
+        controller.restore()
+    merged = keras.callbacks.History()
+    merged.set_model(model)
+    merged.history = merge(parts)
+    merged.epoch = list(range(sum(epochs for _, epochs in parts)))
+    merged.params = {"epochs": total}
+    return merged
+
+
+class FreezeTrainingExecutor:
+    """Prepares and runs VL3D's freeze-training on any Keras model.
+
+    ``freeze_training`` is the list of specifications, or None for plain training; the options are those of ``execute``.
+    After ``run``, ``reports`` has a ``SegmentReport`` per call of ``fit``: one per segment, or part of one.
+    """
+
+    def __init__(
+        self,
+        freeze_training: Any = None,
+        *,
+        switch: str = "cached",
+        cache_size: int = 16,
+        optimizer_state: str = "keep",
+        batch_norm: str = "keras",
+        restore: bool = False,
+        checkpoint: Checkpointer | str | os.PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.freeze_training = freeze_training
+        self.reports: list[SegmentReport] = []
+        self._options: dict[str, Any] = {
+            "switch": switch, "cache_size": cache_size, "optimizer_state": optimizer_state,
+            "batch_norm": batch_norm, "restore": restore, "checkpoint": checkpoint, "resume": resume,
+        }  # fmt: skip
+
+    def prepare_schedule(self, training_epochs: int, nn: Any = None) -> vl3d.Rated:
+        """Return ``compute_schedule`` of the executor's own specifications."""
+        return self.compute_schedule(self.freeze_training, training_epochs, nn)
+
+    @staticmethod
+    def compute_schedule(freeze_training: Any, training_epochs: int, nn: Any = None) -> vl3d.Rated:
+        """Return ``(op_epoch, op, lrs)`` as ``vl3d.compute_schedule`` does; with a model, its layers are the names."""
+        return vl3d.compute_schedule(freeze_training, training_epochs, None if nn is None else models.layer_names(nn))
+
+    @staticmethod
+    def resolve_layers(layers: Iterable[str] | str, spec_index: int, nn: Any = None) -> list[str]:
+        """Return the layers meant by an entry ``layers``, as ``vl3d.resolve_layers`` does for the layers of ``nn``."""
+        return vl3d.resolve_layers(layers, spec_index, None if nn is None else models.layer_names(nn))
+
+    handle_round_robin_freezing = staticmethod(vl3d.handle_round_robin_freezing)
+    handle_random_freezing = staticmethod(vl3d.handle_random_freezing)
+
+    @staticmethod
+    def validate_layers(nn: Any, ops: Sequence[dict[str, list[str]]]) -> None:
+        """Raise ``UnknownName``, with every missing layer and close matches, unless ``nn`` has those of ``ops``."""
+        used = dict.fromkeys(name for op in ops for key in ("freeze", "unfreeze") for name in op[key])
+        exactly(*used, where="operations")(models.layer_names(nn))
+
+    def run(self, nn: Any, training_epochs: int, fit_fn: Callable[[int], Any]) -> Any:
+        """Train ``nn`` under the schedule and return one History; see ``execute``, which says what is raised."""
+        if not callable(fit_fn):
+            raise InvalidSpec("fit_fn", fit_fn, "callable with a number of epochs")
+        check_int("training_epochs", training_epochs)
+        config = vl3d.DIALECT.parse([] if self.freeze_training is None else self.freeze_training)
+        self.reports = []
+        policy = vl3d.policy(config, models.layer_names(nn))
+        return execute(nn, policy, training_epochs, fit_fn, reports=self.reports, **self._options)
+
+    @staticmethod
+    def log_frozen_summary(nn: Any) -> None:
+        """Log how many layers of ``nn`` are frozen, and which (EXE-11)."""
+        log_frozen_summary(nn)
+
+
+DLFreezeTrainingExecutor = FreezeTrainingExecutor

@@ -1,0 +1,147 @@
+"""The optimizer across switches: built once over all variables; what a switch does to its state has a name (EXE-4).
+
+``keep``: nothing. Slots of frozen variables stay as they are and continue later; ``iterations`` counts on. ``reset``:
+at every change of the frozen set, all but the learning rate is as in a new optimizer, and the loss scale too.
+``reset_unfrozen``: the slots of variables that become trainable are as in a new optimizer; the others, and
+``iterations``, stay.
+
+Gradient accumulation: Keras empties all accumulators at the end of a window, those of frozen variables too. So a
+variable that is frozen in the middle of a window is not updated by what it had gathered in it, and one that is unfrozen
+there is updated by what it gathers from then on, over the whole window's length. Windows are of ``iterations``; steps
+with everything frozen do not count.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import keras
+
+from refreeze.errors import InvalidSpec, Unsupported
+from refreeze.keras.model import trainable_by_birth
+from refreeze.rates import Rates
+
+OptimizerState = Literal["keep", "reset", "reset_unfrozen"]
+
+
+def check(model: Any, state: str, sets_rate: bool) -> None:
+    """Raise unless the model is compiled with an optimizer that can go through a schedule exactly; change nothing.
+
+    ``Unsupported`` for a model that is not compiled, for ``use_ema`` (EXE-12: Keras then writes the averages into the
+    wrong variables), for a ``LearningRateSchedule`` if the schedule sets rates (EXE-5), for a ``MultiOptimizer``, and
+    for ``reset_unfrozen`` with slots that cannot be told apart. ``InvalidSpec`` for an unknown ``state``.
+    """
+    if state not in get_args(OptimizerState):
+        raise InvalidSpec("optimizer_state", state, f"one of {', '.join(map(repr, get_args(OptimizerState)))}")
+    optimizer = getattr(model, "optimizer", None)
+    if not getattr(model, "compiled", False) or optimizer is None:
+        raise Unsupported(f"model {model.name!r} is not compiled with an optimizer: call compile(...) before the run")
+    inner = _inner(optimizer)
+    if hasattr(inner, "optimizers"):
+        raise Unsupported(f"optimizer {inner.name!r} holds several optimizers; a schedule needs a single one")
+    if inner.use_ema:
+        raise Unsupported(
+            f"optimizer {inner.name!r} has use_ema=True, with which Keras writes the averages into the wrong variables "
+            "as soon as one is frozen; use_ema=False is needed"
+        )
+    if sets_rate and not isinstance(inner._learning_rate, keras.Variable):
+        raise Unsupported(
+            f"the schedule sets learning rates, but optimizer {inner.name!r} computes its own, with "
+            f"{type(inner._learning_rate).__name__}; give it a number, or take the rates out of the schedule"
+        )
+    if state == "reset_unfrozen":
+        twin = type(inner).from_config(inner.get_config())
+        slot_of = _build(twin, [keras.Variable(keras.ops.zeros((2, 3)))])
+        if any(variable.shape != () and id(variable) not in slot_of for variable in twin.variables):
+            raise Unsupported(
+                f"optimizer {inner.name!r} does not say which slots belong to which variable, as 'reset_unfrozen' "
+                "needs; 'keep' and 'reset' do without"
+            )
+
+
+def check_single_rates(rates: Rates | None) -> None:
+    """Raise ``Unsupported`` if a configuration gives single names learning rates of their own.
+
+    A Keras optimizer has one rate. Scaling gradients instead is not the same for Adam and its kin, under clipping, or
+    for weight decay; training without those rates would be another schedule.
+    """
+    if rates is not None:
+        shown = ", ".join(sorted(rates.names)[:5]) + (", …" if len(rates.names) > 5 else "")
+        raise Unsupported(
+            f"the schedule has learning rates of their own for {shown}, and a Keras optimizer has one for all; "
+            "compute them with refreeze.rates, or leave them out of the configuration"
+        )
+
+
+def _inner(optimizer: Any) -> Any:
+    """Return the optimizer inside a ``LossScaleOptimizer``, else ``optimizer``."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _build(optimizer: Any, variables: list[Any]) -> dict[int, int]:
+    """Build an optimizer; return the id of the model variable by the id of each slot that belongs to one."""
+    slot_of: dict[int, int] = {}
+    add = optimizer.add_variable_from_reference
+
+    def remember(reference_variable: Any, *args: Any, **kwargs: Any) -> Any:
+        slot = add(reference_variable, *args, **kwargs)
+        slot_of[id(slot)] = id(reference_variable)
+        return slot
+
+    optimizer.add_variable_from_reference = remember
+    try:
+        optimizer.build(variables)
+    finally:
+        del optimizer.add_variable_from_reference
+    return slot_of
+
+
+def prebuild(model: Any) -> None:
+    """Build the optimizer over every variable that can be trained, so that no switch makes or loses a slot (EXE-4).
+
+    One that Keras has built already, over what was trainable then, is built again; the slots that it has keep their
+    values, and so do ``iterations`` and the learning rate. Train functions traced before are no longer valid then.
+    Raises ``Unsupported`` if it cannot be known which slot is which.
+    """
+    optimizer, variables = model.optimizer, trainable_by_birth(model)
+    inner = _inner(optimizer)
+    if optimizer.built and {id(variable) for variable in variables} <= set(map(id, inner._trainable_variables)):
+        return
+    with model.distribute_strategy.scope():
+        if not optimizer.built:
+            optimizer.build(variables)
+            return
+        own = [v for v in inner.variables if v is inner._iterations or v is inner._learning_rate]
+        old = [v for v in inner.variables if not any(v is other for other in own)]
+        inner._variables[:] = own
+        inner.built = False
+        slot_of = _build(inner, variables)
+        slots = {v.path: v for v in inner.variables if id(v) in slot_of}
+        # What is no slot has no telling path, but there is as much of it as before, in the same order.
+        rest = [v for v in inner.variables[len(own) :] if id(v) not in slot_of]
+        old_rest = [v for v in old if v.path not in slots]
+        if len({v.path for v in old}) < len(old) or [v.shape for v in rest] != [v.shape for v in old_rest]:
+            raise Unsupported(
+                f"optimizer {inner.name!r} was built while some variables could not be trained, and it cannot be known "
+                "which of its slots are whose; compile the model with a new optimizer"
+            )
+        for was in old:
+            (slots[was.path] if was.path in slots else rest.pop(0)).assign(was)
+        model.make_train_function(force=True)
+
+
+def reset(optimizer: Any, only: set[int] | None = None) -> None:
+    """Set the optimizer's state, but for the learning rate, to that of a new one of the same configuration.
+
+    ``only``: ids of model variables, to whose slots this is limited.
+    """
+    inner = _inner(optimizer)
+    twin = type(inner).from_config(inner.get_config())
+    slot_of = _build(twin, inner._trainable_variables)
+    # Both were built over the same variables in the same order, so their own variables pair up.
+    for fresh, used in zip(twin.variables, inner.variables, strict=True):
+        if used is not inner._learning_rate and (only is None or slot_of.get(id(fresh)) in only):
+            used.assign(fresh)
+    if inner is not optimizer and only is None:
+        optimizer.step_counter.assign(0)
+        optimizer.dynamic_scale.assign(optimizer.initial_scale)

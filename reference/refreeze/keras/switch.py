@@ -1,0 +1,116 @@
+"""Switches: the compiled train step that goes with the flags (EXE-2, EXE-7).
+
+On TensorFlow a train step is compiled with the variables that are trainable when it is traced, and a later change of a
+flag changes nothing. So every change needs another train function: a new one each time (``Rebuild``), or one per set of
+flags, kept and put back (``Cached``).
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections import OrderedDict
+from typing import Any, Protocol
+
+import keras
+
+from refreeze.errors import InvalidSpec, Unsupported
+from refreeze.keras.traces import forget_gradients
+
+_log = logging.getLogger("refreeze")
+
+
+class Switch(Protocol):
+    """Gives the model the train function that fits its flags."""
+
+    def to(self, signature: bytes) -> bool:
+        """Install the train function for the flags ``signature``, and say whether it is new, still to be traced."""
+        ...
+
+
+class Rebuild:
+    """A new train function at every switch: plain, and traced each time.
+
+    Nothing holds the old one, and Python collects it when it next collects: some are around at any time, not more and
+    more. To collect here would take longer than the rest of a switch, and in a process with many objects much longer.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def to(self, signature: bytes) -> bool:
+        forget_gradients(self._model.train_function)
+        self._model.make_train_function(force=True)
+        return True
+
+
+class Cached:
+    """One train function per set of flags, of which the ``size >= 1`` used last are kept; the others are freed.
+
+    A ``compile`` by the user in between makes all kept ones wrong, for they hold the old optimizer and loss; it is
+    noticed at the next switch, and they are dropped.
+    """
+
+    def __init__(self, model: Any, size: int = 16) -> None:
+        if type(size) is not int or size < 1:
+            raise InvalidSpec("cache_size", size, "an integer >= 1")
+        self._model, self._size = model, size
+        self._kept: OrderedDict[bytes, Any] = OrderedDict()
+        self._compiled = self._identity()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def _identity(self) -> tuple[object, ...]:
+        # compile() makes a new configuration object each time; the others can be set without it.
+        model = self._model
+        return model._compile_config, model.optimizer, model.jit_compile, model.run_eagerly, model.steps_per_execution
+
+    def to(self, signature: bytes) -> bool:
+        forget_gradients(self._model.train_function)
+        before = len(self._kept)
+        if any(now is not then for now, then in zip(self._identity(), self._compiled, strict=True)):
+            self._kept.clear()
+            self._compiled = self._identity()
+        new = signature not in self._kept
+        if new:
+            self._model.make_train_function(force=True)
+            self._kept[signature] = self._model.train_function
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+            if len(self._kept) <= before:
+                # A trace is a cycle of big objects; only so are there never more than ``size``, which is promised. It
+                # takes less than the trace that is coming.
+                gc.collect()
+        self._kept.move_to_end(signature)
+        self._model.train_function = self._kept[signature]
+        return new
+
+
+def build_metrics_first(model: Any) -> None:
+    """Make the next call of the model's train function build the compiled metrics before it traces the step.
+
+    Keras builds them inside the first trace on TensorFlow; a trace that creates variables is done again.
+    """
+    metrics, function = model._compile_metrics, model.train_function
+    if metrics is None or metrics.built or model.run_eagerly:
+        return
+
+    def first(iterator: Any) -> Any:
+        model.train_function = function
+        try:
+            model._symbolic_build(data_batch=iterator.element_spec)
+        except Exception:  # the data or the model is of a kind that Keras cannot build ahead: then it traces twice
+            _log.debug("metrics could not be built ahead", exc_info=True)
+        return function(iterator)
+
+    model.train_function = first
+
+
+def make_switch(kind: str, model: Any, cache_size: int = 16) -> Switch:
+    """Return the switch ``kind``, "cached" or "rebuild"; raises ``InvalidSpec``, or ``Unsupported`` for a backend."""
+    if keras.backend.backend() != "tensorflow":
+        raise Unsupported(f"the engine runs on Keras' TensorFlow backend, and this is {keras.backend.backend()}")
+    if kind not in ("cached", "rebuild"):
+        raise InvalidSpec("switch", kind, "'cached' or 'rebuild'")
+    return Cached(model, cache_size) if kind == "cached" else Rebuild(model)

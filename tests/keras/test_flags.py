@@ -1,0 +1,147 @@
+"""Names on real Keras models (NAM-1..3), and flags: written where scheduled, put back, nothing else touched (EXE-2)."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+from refreeze import EmptySelection, NeedsModel, UnknownName, Unsupported
+from refreeze.keras import FreezeTrainingExecutor
+from refreeze.keras.flags import Flags, Snapshot, frozen_layers
+from refreeze.keras.model import layer_names, layers_within, trainable_by_birth, variable_names
+from small_models import MODELS, build, named_weights
+
+pytestmark = pytest.mark.engine
+
+resolve = FreezeTrainingExecutor.resolve_layers
+
+
+def flags_of(model: keras.Model) -> list[bool]:
+    return [holder.trainable for holder in [*layers_within(model), *trainable_by_birth(model)]]
+
+
+def test_NAM_1_all_layers_that_own_weights_in_declaration_order() -> None:
+    model = MODELS["cnn"]()
+    assert resolve("all", 0, model) == ["one", "norm", "two", "head"]
+    assert resolve("all_reverse", 0, model) == ["head", "two", "norm", "one"]
+
+
+def test_NAM_1_without_a_model_all_is_an_error() -> None:
+    with pytest.raises(NeedsModel, match=r"^freeze_training\[3\]\.layers = 'all' can be resolved only with a model"):
+        resolve("all", 3)
+
+
+def test_NAM_3_a_nested_layer_has_a_path_and_a_container_stands_for_its_layers() -> None:
+    model = MODELS["nested"]()
+    assert layer_names(model) == ["backbone/one", "backbone/inner/deep", "backbone/inner/norm", "head"]
+    assert resolve(["backbone/inner", "head"], 0, model) == ["backbone/inner/deep", "backbone/inner/norm", "head"]
+    assert resolve(["backbone"], 0, model) == ["backbone/one", "backbone/inner/deep", "backbone/inner/norm"]
+
+
+def test_NAM_2_unknown_layers_are_listed_with_close_matches_before_anything_changes() -> None:
+    model = build("nested")
+    before = flags_of(model)
+    spec = [{"layers": ["head", "backbone/inner/dep", "backbone/none"], "training_interval": [0, 2]}]
+    with pytest.raises(UnknownName) as raised:
+        FreezeTrainingExecutor(spec).run(model, 4, lambda epochs: pytest.fail("trained"))
+    assert raised.value.missing == ("backbone/inner/dep", "backbone/none")
+    assert "'backbone/inner/dep' (did you mean 'backbone/inner/deep', " in str(raised.value)
+    assert flags_of(model) == before
+
+
+def test_NAM_2_validate_layers_looks_at_every_operation() -> None:
+    model = MODELS["cnn"]()
+    FreezeTrainingExecutor.validate_layers(model, [{"freeze": ["one"], "unfreeze": ["head"]}])
+    with pytest.raises(UnknownName, match=r"'hed' \(did you mean 'head'\?\), 'tow' \(did you mean 'two'\?\)"):
+        FreezeTrainingExecutor.validate_layers(
+            model, [{"freeze": ["one"], "unfreeze": ["hed"]}, {"freeze": ["tow"], "unfreeze": []}]
+        )
+
+
+def test_NAM_3_a_model_without_weights_has_nothing_to_select() -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.ReLU()])
+    with pytest.raises(EmptySelection, match=r"^freeze_training\[0\]\.layers = 'all' matches no name$"):
+        resolve("all", 0, model)
+
+
+def test_names_do_not_depend_on_flags_or_on_nesting_twice() -> None:
+    shared = keras.layers.Dense(4, name="shared")
+    inner = keras.Sequential([keras.Input((4,)), shared], name="inner")
+    start = keras.Input((4,))
+    model = keras.Model(start, inner(shared(start)))
+    assert layer_names(model) == ["shared"]
+    model.trainable = False
+    assert layer_names(model) == ["shared"]
+    assert variable_names(model) == ["shared/kernel", "shared/bias"]
+
+
+def test_a_layer_that_holds_layers_is_one_layer_with_variables_inside() -> None:
+    start = keras.Input((3, 4))
+    model = keras.Model(start, keras.layers.MultiHeadAttention(1, 2, name="attention")(start, start))
+    assert layer_names(model) == ["attention"]
+    assert "attention/query/kernel" in variable_names(model)
+
+
+def test_a_model_that_is_not_built_is_refused() -> None:
+    with pytest.raises(Unsupported, match="'lazy' is not built: give it an Input, or call it once"):
+        layer_names(keras.Sequential([keras.layers.Dense(1)], name="lazy"))
+
+
+def test_two_layers_of_one_name_are_refused() -> None:
+    class Twice(keras.Model):
+        def __init__(self) -> None:
+            super().__init__(name="twice")
+            self.a, self.b = keras.layers.Dense(1, name="same"), keras.layers.Dense(1, name="same")
+
+        def call(self, x):
+            return self.b(self.a(x))
+
+    model = Twice()
+    model(keras.ops.zeros((1, 1)))
+    with pytest.raises(Unsupported, match="'twice' has several layers of one name: 'same'"):
+        layer_names(model)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_writing_twice_equals_writing_once_and_restore_puts_everything_back(kind: str) -> None:
+    model = MODELS[kind]()
+    names = layer_names(model)
+    model.get_layer("head").trainable = False
+    before = flags_of(model)
+    flags = Flags(model, names[:2])
+    flags.write(frozenset(names[:1]))
+    once = flags_of(model)
+    flags.write(frozenset(names[:1]))
+    assert flags_of(model) == once
+    assert frozen_layers(model) == [names[0], "head"]
+    flags.restore()
+    assert flags_of(model) == before
+    flags.restore()  # again: nothing to put back
+    assert flags_of(model) == before
+
+
+def test_a_frozen_container_over_a_scheduled_layer_is_opened_and_the_rest_in_it_stays_frozen() -> None:
+    model = MODELS["nested"]()
+    model.get_layer("backbone").trainable = False
+    before = flags_of(model)
+    named = named_weights(model)
+    flags = Flags(model, ["backbone/inner/deep"])
+    flags.write(frozenset())
+    expected = [named[f"{layer}/{v}"] for layer in ("backbone/inner/deep", "head") for v in ("kernel", "bias")]
+    assert set(map(id, model.trainable_variables)) == set(map(id, expected))
+    assert frozen_layers(model) == ["backbone/one", "backbone/inner/norm"]
+    flags.write(frozenset(["backbone/inner/deep"]))
+    assert frozen_layers(model) == ["backbone/one", "backbone/inner/deep", "backbone/inner/norm"]
+    flags.restore()
+    assert flags_of(model) == before
+
+
+def test_snapshots_keep_flags_of_single_variables() -> None:
+    model = MODELS["dense"]()
+    model.get_layer("one").kernel.trainable = False
+    before = flags_of(model)
+    snapshot = Snapshot(model)
+    model.trainable = False
+    model.trainable = True
+    assert flags_of(model) != before
+    snapshot.restore()
+    assert flags_of(model) == before

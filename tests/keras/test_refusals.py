@@ -1,0 +1,147 @@
+"""What the engine refuses: each with its message, and before anything is changed or trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import pytest
+from refreeze import Conflict, InvalidSpec, ScheduleError, Unsupported
+from refreeze.keras import FreezeSchedule, FreezeTrainingExecutor
+from small_models import build, fit, slots, weights
+
+pytestmark = pytest.mark.engine
+
+SPEC = [{"layers": ["one"], "training_interval": [1, 3], "initial_learning_rate": 0.1}]
+
+
+def refused(model: Any, spec: Any = SPEC, total: Any = 4, fit_fn: Any = None, **options: Any) -> ScheduleError:
+    """Return the error of a run that must be refused, after looking that nothing has changed."""
+    flags = [layer.trainable for layer in model._flatten_layers()]
+    before = weights(model) if model.built else {}
+    with pytest.raises(ScheduleError) as raised:
+        FreezeTrainingExecutor(spec, **options).run(model, total, fit_fn or (lambda epochs: pytest.fail("trained")))
+    assert [layer.trainable for layer in model._flatten_layers()] == flags
+    assert (weights(model) if model.built else {}) == before
+    return raised.value
+
+
+def test_a_model_that_is_not_built() -> None:
+    error = refused(keras.Sequential([keras.layers.Dense(2)], name="lazy"))
+    assert isinstance(error, Unsupported)
+    assert str(error) == "model 'lazy' is not built: give it an Input, or call it once, before scheduling it"
+
+
+def test_a_model_that_is_not_compiled() -> None:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="one")], name="raw")
+    error = refused(model)
+    assert isinstance(error, Unsupported)
+    assert str(error) == "model 'raw' is not compiled with an optimizer: call compile(...) before the run"
+
+
+def test_EXE_5_a_learning_rate_schedule_when_a_rate_is_set() -> None:
+    model = build("dense")
+    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+    model.compile(keras.optimizers.SGD(decay, name="sgd"), "mse")
+    error = refused(model)
+    assert isinstance(error, Unsupported)
+    assert str(error) == (
+        "the schedule sets learning rates, but optimizer 'sgd' computes its own, with ExponentialDecay; "
+        "give it a number, or take the rates out of the schedule"
+    )
+
+
+def test_EXE_5_a_learning_rate_schedule_is_fine_when_no_rate_is_set() -> None:
+    model = build("dense")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)), loss)
+    spec = [{"layers": ["one"], "training_interval": [1, 2]}]
+    assert FreezeTrainingExecutor(spec).run(model, 2, fit(model)).epoch == [0, 1]
+
+
+def test_EXE_12_use_ema() -> None:
+    model = build("dense")
+    model.compile(keras.optimizers.Adam(use_ema=True, name="adam"), "mse")
+    error = refused(model)
+    assert isinstance(error, Unsupported)
+    assert str(error) == (
+        "optimizer 'adam' has use_ema=True, with which Keras writes the averages into the wrong variables "
+        "as soon as one is frozen; use_ema=False is needed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"switch": "fast"}, "switch = 'fast' must be 'cached' or 'rebuild'"),
+        ({"cache_size": 0}, "cache_size = 0 must be an integer >= 1"),
+        ({"cache_size": True}, "cache_size = True must be an integer >= 1"),
+        ({"optimizer_state": "drop"}, "optimizer_state = 'drop' must be one of 'keep', 'reset', 'reset_unfrozen'"),
+        ({"total": -1}, "training_epochs = -1 must be an integer >= 0"),
+        ({"total": 2.0}, "training_epochs = 2.0 must be an integer >= 0"),
+        ({"fit_fn": 3}, "fit_fn = 3 must be callable with a number of epochs"),
+    ],
+)
+def test_options(options: dict[str, Any], message: str) -> None:
+    error = refused(build("dense"), **options)
+    assert isinstance(error, InvalidSpec)
+    assert str(error) == message
+
+
+@pytest.mark.parametrize(
+    ("dialect", "config"),
+    [
+        ("freezeout", {"layers": ["one", "two", "head"]}),
+        ("lightning", {"backbone": ["one"], "learning_rate": 0.1}),
+    ],
+)
+def test_learning_rates_of_single_layers(dialect: str, config: dict[str, Any]) -> None:
+    model = build("dense")
+    before = weights(model)
+    with pytest.raises(Unsupported, match=r"^the schedule has learning rates of their own for .*one.*, and a Keras"):
+        fit(model, callbacks=[FreezeSchedule(config, dialect=dialect)])(1)
+    assert weights(model) == before
+
+
+def test_a_dialect_that_could_have_rates_of_single_layers_runs_without_them() -> None:
+    model = build("dense")
+    config = {"backbone": ["one"], "unfreeze_backbone_at_epoch": 1}
+    before = weights(model)
+    fit(model, callbacks=[FreezeSchedule(config, dialect="lightning")])(1)
+    after = weights(model)
+    assert {name for name in after if after[name] == before[name]} == {"one/kernel", "one/bias"}
+
+
+def test_SCH_6_overlapping_rates() -> None:
+    spec = [*SPEC, {"layers": ["two"], "training_interval": [1, 3], "initial_learning_rate": 0.2}]
+    error = refused(build("dense"), spec)
+    assert isinstance(error, Conflict)
+    assert str(error) == "tick 1: learning rates 0.1, 0.2 are set at once; one may be"
+
+
+def test_a_fit_function_that_returns_no_history_or_trains_another_number_of_epochs() -> None:
+    model = build("dense")
+    with pytest.raises(InvalidSpec, match=r"^fit_fn\(\.\.\.\) = None must be the History that model\.fit returns$"):
+        FreezeTrainingExecutor(SPEC).run(model, 4, lambda epochs: None)
+    with pytest.raises(InvalidSpec, match=r"^epochs of fit_fn\(1\) = 2 must be 1, if nothing stops training$"):
+        FreezeTrainingExecutor(SPEC).run(model, 4, lambda epochs: fit(model)(2))
+
+
+def test_an_optimizer_built_over_fewer_variables_is_extended_and_loses_nothing() -> None:
+    """The usual beginning: the base frozen by hand, the head trained; then a schedule thaws the base (EXE-4)."""
+    model = build("dense")
+    model.get_layer("one").trainable = False
+    fit(model)(2)
+    before = slots(model)
+    seen: dict[str, bytes] = {}
+
+    def watched(epochs: int) -> Any:
+        seen.update(slots(model))
+        return fit(model)(epochs)
+
+    FreezeTrainingExecutor([{"layers": ["one"], "training_interval": [5, 6]}]).run(model, 1, watched)
+    assert {name: seen[name] for name in before} == before
+    assert {name for name in seen if name not in before} == {
+        f"one/{weight}:{slot}" for weight in ("kernel", "bias") for slot in ("momentum", "velocity")
+    }
+    assert slots(model)["one/kernel:momentum"] != seen["one/kernel:momentum"]
