@@ -14,7 +14,7 @@ SOURCE = Path(refreeze.__file__).parent
 # Lowest first. A module may import those of lower rows; those of one row do not know each other, a package its own.
 LAYERS = (
     {"errors"},
-    {"policy", "rates", "loading"},
+    {"policy", "rates", "loading", "reading"},
     {"schedule"},
     {"windows", "selectors"},
     {""},  # the package itself: `from refreeze import …`
@@ -31,6 +31,7 @@ OTHERS = {
     "policy": set(),
     "rates": set(),
     "loading": set(),
+    "reading": set(),
     "schedule": set(),
     "selectors": set(),
     "windows": {("numpy", True)},
