@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from refreeze.conformance.adapters import load
-from refreeze.conformance.runner import Profile, checks, run_check
+from refreeze.conformance.catalogue import checks
+from refreeze.conformance.runner import Profile, run_check
 from workload import describe
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from refreeze.conformance import known_failures
+from refreeze.conformance.catalogue import laws
 from refreeze.conformance.clauses import Clause, clauses
-from refreeze.conformance.laws import laws
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "findings.md"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from refreeze.conformance.catalogue import laws
 from refreeze.conformance.clauses import clauses
-from refreeze.conformance.laws import laws
 from refreeze.conformance.vectors import vectors
 from sphinx.addnodes import pending_xref
 from sphinx.transforms import SphinxTransform

@@ -10,8 +10,9 @@ import pytest
 from faulty import whole
 from refreeze import InvalidSpec
 from refreeze.conformance.adapters import Fault, load
+from refreeze.conformance.catalogue import checks
 from refreeze.conformance.protocol import Applied, Canonical, Rejected, Schedule, Unsupported, segments_request
-from refreeze.conformance.runner import checks, run
+from refreeze.conformance.runner import run
 
 FAULTY = Path(__file__).with_name("faulty.py")
 CHECKS = checks(dialects=["vl3d"], only=["SCH-1", "RR-2"])

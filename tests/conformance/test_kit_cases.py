@@ -11,7 +11,8 @@ from refreeze.conformance import cases
 from refreeze.conformance.adapters import load
 from refreeze.conformance.cases import DROP, LAYERS, at, edited
 from refreeze.conformance.cases.kempner import ALIASES, active, matches
-from refreeze.conformance.laws import agrees, laws, reference_answer
+from refreeze.conformance.catalogue import laws
+from refreeze.conformance.laws import agrees, reference_answer
 from refreeze.conformance.protocol import Schedule, features, segments_request
 from refreeze.conformance.reference import respond
 
@@ -197,7 +198,7 @@ def test_resumed_runs_start_everywhere(dialect):
 @pytest.mark.parametrize("law", laws().values(), ids=lambda law: law.id)
 def test_every_case_is_plain_json_about_its_dialect(law):
     for dialect, family in law.families.items():
-        for case in [*family.always, *drawn(family.cases, 5)]:
+        for case in [*family.always, *(drawn(family.cases, 5) if family.cases is not None else ())]:
             assert json.loads(json.dumps(case)) == case
             assert case["request"]["dialect"] == dialect
             assert dialect in features(case["request"])

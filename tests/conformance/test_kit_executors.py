@@ -11,9 +11,9 @@ import wrong_executors
 from hypothesis import given, settings
 from refreeze import InvalidSpec
 from refreeze.conformance.adapters import Fault, load
+from refreeze.conformance.catalogue import checks, laws
 from refreeze.conformance.execution.cases import FAMILIES, NAMES, STAGES, WINDOWS, runs
-from refreeze.conformance.laws import laws
-from refreeze.conformance.runner import Profile, checks, run, run_check
+from refreeze.conformance.runner import Profile, run, run_check
 from test_kit_runner import refreeze as command
 from wrong_executors import FIRST, MORE, executor
 

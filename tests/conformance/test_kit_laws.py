@@ -9,9 +9,9 @@ import pytest
 import refreeze.conformance.reference
 from refreeze.conformance import vectors as kit_vectors
 from refreeze.conformance.adapters import load
+from refreeze.conformance.catalogue import checks, laws
 from refreeze.conformance.clauses import clauses
-from refreeze.conformance.laws import laws
-from refreeze.conformance.runner import PROFILES, Profile, checks, run, run_check
+from refreeze.conformance.runner import PROFILES, Profile, run, run_check
 from wrong_ones import SOURCE, WRONG, module
 
 RIGHT = {

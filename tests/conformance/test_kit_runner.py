@@ -14,10 +14,10 @@ from faulty import whole
 from refreeze import InvalidSpec
 from refreeze.conformance import known_failures, runner
 from refreeze.conformance.adapters import load
+from refreeze.conformance.catalogue import checks, laws
 from refreeze.conformance.cli import register
-from refreeze.conformance.laws import laws
 from refreeze.conformance.protocol import segments_request
-from refreeze.conformance.runner import PROFILES, Profile, checks, replay, run, run_check
+from refreeze.conformance.runner import PROFILES, Profile, replay, run, run_check
 from refreeze.errors import ScheduleError
 from typer.testing import CliRunner
 from wrong_ones import module

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 from pages import DOCS, Block, blocks
 from refreeze import errors
+from refreeze.conformance.catalogue import laws
 from refreeze.conformance.clauses import Clause, clauses
-from refreeze.conformance.laws import laws
 from refreeze.conformance.vectors import vectors
 from refreeze.dialects import BUILT_IN, dialect
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from refreeze.conformance import known_failures
+from refreeze.conformance.catalogue import checks
 from refreeze.conformance.protocol import segments_request
-from refreeze.conformance.runner import checks
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from peers import findings

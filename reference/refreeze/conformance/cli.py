@@ -83,12 +83,12 @@ def verify(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir(), "refreeze-hypothesis")))
     try:
+        from refreeze.conformance import catalogue, runner
         from refreeze.conformance import report as kit_report
-        from refreeze.conformance import runner
         from refreeze.conformance.known_failures import read as read_known_failures
     except ImportError as error:
         raise Unsupported(f"verify needs Hypothesis: pip install 'refreeze[conformance]' ({error})") from None
-    chosen = runner.checks(level, dialect or (), law or ())
+    chosen = catalogue.checks(level, dialect or (), law or ())
     entries = [] if known_failures is None else read_known_failures(known_failures)
     case = None if replay is None else _case(replay)
     if case is not None and len(law or ()) != 1:

@@ -1,20 +1,18 @@
 """Laws: what must hold of every implementation, one clause each, checked on one case at a time.
 
 A case is plain JSON: the requests to send and what the law needs besides, so that any failure can be replayed. A
-``Family`` is a way to check together with cases of one dialect; ``cases`` has them by the id of the law, which starts
-with its clause. Some laws compare with the reference, the others need no oracle.
+``Family`` is a way to check together with cases of one dialect; which laws there are stands in the ``catalogue``. Some
+laws compare with the reference, the others need no oracle.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from refreeze import InvalidSpec, Segment, canonical, cut
 from refreeze.conformance import reference
-from refreeze.conformance.clauses import clauses
 from refreeze.conformance.protocol import (
     PROTOCOL,
     Answer,
@@ -33,7 +31,8 @@ if TYPE_CHECKING:
 
 Case = dict[str, Any]
 Ask = Callable[[Request], Answer]
-Check = Callable[[Ask, Case], None]
+CheckCase = Callable[[Ask, Case], None]
+"""Raises ``Broken`` if the case breaks the law."""
 
 
 class Broken(AssertionError):
@@ -55,41 +54,15 @@ class NotSupported(Exception):
 class Family:
     """Cases of one dialect and how each is checked."""
 
-    check: Check
-    cases: SearchStrategy[Case]
+    check: CheckCase
+    cases: SearchStrategy[Case] | None
+    """Draws more cases; None where those that are always checked are all there are."""
     always: tuple[Case, ...] = ()
     """Cases that are checked in every run: small spaces are enumerated, not sampled."""
     weight: int = 1
     """How many times as many cases are drawn as elsewhere."""
     level: Level = "schedule"
     """What is checked: schedules, which every adapter has, or the execution of one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Law:
-    """One property of one clause."""
-
-    id: str
-    """The clause, a hyphen, and what is claimed: ``SCH-4-truncated_is_a_prefix``."""
-    clause: str
-    level: Level
-    """That of its families."""
-    families: dict[str, Family]
-    """By dialect."""
-
-
-@functools.cache
-def laws() -> dict[str, Law]:
-    """Return every law by id, in the order of the clauses."""
-    from refreeze.conformance import cases
-
-    found: dict[str, Law] = {}
-    for dialect, families in cases.families().items():
-        for name, family in families.items():
-            clause = clauses()["-".join(name.split("-")[:2])]
-            found.setdefault(name, Law(name, clause.id, family.level, {})).families[dialect] = family
-    order = list(clauses())
-    return {law.id: law for law in sorted(found.values(), key=lambda law: order.index(law.clause))}
 
 
 # How to check ------------------------------------------------------------------------------------------------------

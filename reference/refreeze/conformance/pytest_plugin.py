@@ -12,7 +12,8 @@ import pytest
 
 if TYPE_CHECKING:
     from refreeze.conformance.adapters import Adapter
-    from refreeze.conformance.runner import Check, Result
+    from refreeze.conformance.catalogue import Check
+    from refreeze.conformance.runner import Result
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +34,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         return
     from refreeze import ScheduleError
     from refreeze.conformance.adapters import Fault, load
-    from refreeze.conformance.runner import checks
+    from refreeze.conformance.catalogue import checks
 
     try:
         level = config.getoption("--refreeze-level")
@@ -106,7 +107,7 @@ def parametrize_with_laws(
     ``adapter`` is a callable from request to answer, at the level "execution" an executor, or ``module:object``.
     """
     from refreeze.conformance.adapters import load
-    from refreeze.conformance.runner import checks
+    from refreeze.conformance.catalogue import checks
 
     loaded, chosen = load(adapter, level=level), checks(level, tuple(dialects))
     cases = [pytest.param(BoundCheck(loaded, check, profile, seed), id=check.id) for check in chosen]

@@ -12,18 +12,20 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal
 
 import hypothesis
 import msgspec
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
 
 import refreeze
 from refreeze.conformance import reference
 from refreeze.conformance.adapters import Adapter, Fault
+from refreeze.conformance.catalogue import Check, laws
 from refreeze.conformance.known_failures import KnownFailure
-from refreeze.conformance.laws import Broken, Case, Law, NotSupported, laws, rejected
-from refreeze.conformance.protocol import PROTOCOL, Level
+from refreeze.conformance.laws import Broken, Case, NotSupported
+from refreeze.conformance.protocol import PROTOCOL
 from refreeze.errors import InvalidSpec
 
 Verdict = Literal["holds", "broken", "known", "unsupported"]
@@ -42,18 +44,6 @@ class Profile:
 
 
 PROFILES = {"quick": Profile(25, 400, 2), "ci": Profile(150, 2000, 12), "thorough": Profile(1500, 5000, 60)}
-
-
-class Check(NamedTuple):
-    """One law in one dialect."""
-
-    law: Law
-    dialect: str
-
-    @property
-    def id(self) -> str:
-        """The name of the check: ``RR-3-every_layer_gets_its_share[vl3d]``."""
-        return f"{self.law.id}[{self.dialect}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,36 +114,10 @@ class Report:
         }
 
 
-def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collection[str] = ()) -> list[Check]:
-    """Return the checks of a level, of all dialects or some, of all laws or of those with such an id or clause.
-
-    In the order of the clauses, but rejections last: who forgot those may crash there, which ends the run. Raises
-    ``InvalidSpec`` for a level, a dialect, a law or a clause that has none, and for laws that no dialect chosen has.
-    """
-    if level not in (known_levels := get_args(Level)):
-        raise InvalidSpec("--level", level, f"one of {', '.join(known_levels)}")
-    every = [Check(law, dialect) for law in laws().values() for dialect in law.families if law.level == level]
-    for where, wanted, known in (
-        ("--dialect", dialects, {check.dialect for check in every}),
-        ("--law", only, {name for check in every for name in (check.law.id, check.law.clause)}),
-    ):
-        for name in wanted:
-            if name not in known:
-                raise InvalidSpec(where, name, f"one of {', '.join(sorted(known))}")
-    chosen = [
-        check
-        for check in every
-        if (not dialects or check.dialect in dialects) and (not only or {check.law.id, check.law.clause} & {*only})
-    ]
-    if not chosen:
-        raise InvalidSpec("--law", list(only), f"laws or clauses of {' or '.join(dialects)}")
-    return sorted(chosen, key=lambda check: check.law.families[check.dialect].check is rejected)
-
-
 def try_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
     """Return how ``case`` breaks the law, None if it does not; raises ``NotSupported`` and ``Fault``."""
     try:
-        check.law.families[check.dialect].check(adapter.ask, case)
+        check.family.check(adapter.ask, case)
     except Broken as broken:
         level = "" if adapter.level == "schedule" else f" --level {adapter.level}"
         replay = f"refreeze verify {adapter.name}{level} --law {check.law.id} --replay {shlex.quote(json.dumps(case))}"
@@ -192,7 +156,7 @@ class _Search:
 
 def run_check(adapter: Adapter, check: Check, profile: Profile, seed: int = 0) -> Result:
     """Try to break one law and return what came of it; raises ``Fault``."""
-    family, trains = check.law.families[check.dialect], check.law.level == "execution"
+    family, trains = check.family, check.law.level == "execution"
     examples, shrink_calls = profile.examples * family.weight, profile.shrink_calls
     if trains:
         examples, shrink_calls = profile.runs, min(profile.shrink_calls, profile.runs)
@@ -210,14 +174,14 @@ def run_check(adapter: Adapter, check: Check, profile: Profile, seed: int = 0) -
         suppress_health_check=list(HealthCheck),
         verbosity=hypothesis.Verbosity.quiet,
     )
-    @hypothesis.given(case=family.cases)
+    @hypothesis.given(case=st.nothing() if family.cases is None else family.cases)
     def search_for_a_failure(case: Case) -> None:
         search(case)
 
     try:
         for case in family.always:
             search(case)
-        if examples:
+        if examples and family.cases is not None:
             search_for_a_failure()
     except Broken:
         pass

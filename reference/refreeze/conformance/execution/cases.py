@@ -15,7 +15,7 @@ from refreeze import segments
 from refreeze.conformance import cases as c
 from refreeze.conformance.cases.vl3d import a_spec
 from refreeze.conformance.execution import laws as check
-from refreeze.conformance.laws import Case, Check, Family
+from refreeze.conformance.laws import Case, CheckCase, Family
 from refreeze.conformance.protocol import Request
 from refreeze.conformance.reference import policy_of
 
@@ -111,15 +111,15 @@ def unknown(draw: DrawFn) -> Case:
     return {"request": request | {"config": [*request["config"], gone]}, "error": "unknown-name", "before": "changed"}
 
 
-def trained(how: Check, drawn: st.SearchStrategy[Request], *always: Request) -> Family:
+def trained(how: CheckCase, drawn: st.SearchStrategy[Request], *always: Request) -> Family:
     """Return the family of runs that are checked so."""
     cases = tuple({"request": request} for request in always)
     return Family(how, drawn.map(lambda request: {"request": request}), cases, level="execution")
 
 
-def chosen(how: Check, *always: Case) -> Family:
+def chosen(how: CheckCase, *always: Case) -> Family:
     """Return the family of these cases and no others."""
-    return Family(how, st.sampled_from(always), always, level="execution")
+    return Family(how, None, always, level="execution")
 
 
 def _refused(request: Request, error: str | None = None, before: str | None = None) -> Case:
