@@ -33,8 +33,7 @@ def stats(*times: float) -> Stats:
 def test_a_ratio_is_of_medians_and_its_spread_of_quartiles_the_widest_way_round() -> None:
     new, old = stats(8.0, 10.0, 12.0, 14.0, 16.0), stats(1.0, 2.0, 4.0, 5.0, 6.0)
     assert ratio(new, old) == Ratio(12 / 4, 10 / 5, 14 / 2)
-    assert ratio(new, old, less=2.0) == Ratio(10 / 4, 8 / 5, 12 / 2)
-    assert ratio(new, stats(0.0)).value == float("inf")
+    assert ratio(new, old, less=2.0, plus=1.0) == Ratio(10 / 5, 8 / 6, 12 / 3)
 
 
 def test_paired_times_cancel_what_both_share() -> None:
@@ -121,6 +120,29 @@ def test_a_wrong_type_is_told_with_its_place(tmp_path) -> None:
     path = write(tmp_path / "bad.json", bench("one", 1.0, segments="many"))
     with pytest.raises(InvalidSpec, match=r"benchmarks\[0\]\.extra_info\.segments"):
         read("NEW", path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *((f"stats.{key}", value) for key in ("median", "min") for value in (float("nan"), -1.0, 0.0, float("inf"))),
+        ("stats.q1", 1.5),
+        ("stats.q3", 0.5),
+        ("stats.data", [1.0, float("nan")]),
+        ("extra_info.beside_seconds", [0.0]),
+        ("extra_info.mib_per_switch", float("nan")),
+        ("fullname", "one\x1b[31m"),
+        ("group", "two\nlines"),
+        ("extra_info.case", "\ud800"),
+    ],
+)
+def test_what_no_run_can_measure_is_rejected_and_no_threshold_holds(tmp_path, place, value) -> None:
+    found = bench("one", 1.0)
+    holder, _, key = place.rpartition(".")
+    (found[holder] if holder else found)[key] = value
+    old, new = write(tmp_path / "old.json", bench("one", 1.0)), write(tmp_path / "new.json", found)
+    with pytest.raises(InvalidSpec, match=rf"benchmarks\[0\]\.{holder or key}"):
+        compare(old, new, ["median:10%"])
 
 
 def test_nothing_is_made_where_there_is_nothing(tmp_path) -> None:

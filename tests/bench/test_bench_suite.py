@@ -53,4 +53,4 @@ def test_every_question_has_an_answer_or_a_reason(tmp_path: Path) -> None:
     assert written == ["report.md", "report.html", "switch.png", "boundaries.png", "memory.png"]
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "What does it cost to go back to a frozen set that was there before?" in text
-    assert all(f"| {name} |" in text for name in reasons)
+    assert all(f"| {name} |" in text.replace("\\[", "[") for name in reasons)

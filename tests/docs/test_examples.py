@@ -44,6 +44,8 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     if page.stem == "read-a-benchmark-report":
         shutil.copytree(DOCS / "tutorials" / "benchmark-runs", tmp_path, dirs_exist_ok=True)
+        (tmp_path / "benchmarks").mkdir()
+        shutil.copy(ROOT / "benchmarks" / "requirements.toml", tmp_path / "benchmarks")
     monkeypatch.syspath_prepend(str(tmp_path))
     names: dict[str, object] = {"__name__": "__main__"} | (a_users_model() if page.name == "README.md" else {})
     known = {*sys.modules}

@@ -1,4 +1,4 @@
-"""The check values of the page on random windows: its own code gives them, as do refreeze and the adapter of Node.js."""
+"""The check values of the page on random windows come from its own code, refreeze, and the adapter of Node.js."""
 
 from __future__ import annotations
 

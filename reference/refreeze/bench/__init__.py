@@ -30,7 +30,13 @@ def _compare(
 def _report(
     reference: Annotated[str, typer.Argument(metavar="JSON", help="A JSON file of pytest-benchmark.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")],
+    require: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TOML", help="A file of requirements to compare with, such as benchmarks/requirements.toml."
+        ),
+    ] = None,
 ) -> None:
     """Write a run as Markdown and HTML, with pictures."""
-    for path in report(reference, out):
+    for path in report(reference, out, require):
         typer.echo(path)

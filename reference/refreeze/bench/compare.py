@@ -50,10 +50,10 @@ def compare(old: str, new: str, fail: Sequence[str] = (), storage: str = ".bench
         cells = (after[name].title, *times, value, f"{low} to {high}", ", ".join(broken))
         table.add_row(*(Text(cell, "red" if broken else "") for cell in cells))
     console.print(table)
-    why = {item.name: f"{item.outcome} in NEW: {item.reason}" for item in now.not_run}
+    why = {item.name: f"{item.outcome} in NEW: {item.line()}" for item in now.not_run}
     lost = {name: why.get(name.rpartition("::")[2], "not in NEW") for name in before if name not in after}
     for name, reason in {**lost, **{name: "not in OLD" for name in after if name not in before}}.items():
-        console.print(Text(f"{name}: {' '.join(reason.split())}"), soft_wrap=True)
+        console.print(Text(f"{name}: {reason}"), soft_wrap=True)
     failed = sum(reason.startswith("failed") for reason in lost.values())
     if checks:
         console.print(f"{past} of {len(ratios)} past a threshold, {failed} failed")

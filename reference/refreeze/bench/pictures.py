@@ -25,14 +25,14 @@ def pictures(run: Run) -> dict[str, tuple[str, Figure]]:
     except ImportError:
         raise Unsupported("pictures need matplotlib: pip install 'refreeze[plot]'") from None
     boundaries = {
-        f"{question}: {subject}": _curves(
+        _plain(f"{question}: {subject}"): _curves(
             (bench, x, bench.stats.median) for bench in found if (x := bench.extra_info.x) is not None
         )
         for question in ("boundaries", "schedule")
         for subject, found in run.groups(question).items()
     }
     memory = {
-        model: _curves(
+        _plain(model): _curves(
             (bench, switch, mib - bench.extra_info.resident_mib[0])
             for bench in found
             for switch, mib in enumerate(bench.extra_info.resident_mib)
@@ -54,8 +54,13 @@ def pictures(run: Run) -> dict[str, tuple[str, Figure]]:
 def _curves(points: Iterable[tuple[Benchmark, float, float]]) -> Curves:
     found: Curves = {}
     for bench, x, y in points:
-        found.setdefault(bench.extra_info.series or bench.case, []).append((x, y))
+        found.setdefault(_plain(bench.extra_info.series or bench.case), []).append((x, y))
     return found
+
+
+def _plain(name: str) -> str:
+    """Return a name as matplotlib shows it: a pair of dollar signs would make a formula of it."""
+    return name.replace("$", r"\$")
 
 
 def _figure(panels: int, width: float) -> tuple[Figure, list[Axes]]:
@@ -82,10 +87,12 @@ def _bars(groups: dict[str, list[Benchmark]]) -> Figure | None:
         spread = [[s.median - s.q1 for _, s in bars], [s.q3 - s.median for _, s in bars]]
         at = [x + (place - (len(cases) - 1) / 2) * width for x, _ in bars]
         colour = _COLOURS[place % len(_COLOURS)]
-        axes.bar(at, [s.median for _, s in bars], width, yerr=spread, label=case, color=colour, ecolor="#222222")
+        axes.bar(
+            at, [s.median for _, s in bars], width, yerr=spread, label=_plain(case), color=colour, ecolor="#222222"
+        )
     axes.set_yscale("log")
     axes.set_ylabel("seconds")
-    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_xticks(range(len(groups)), list(map(_plain, groups)))
     axes.set_title("a switch: a revisit alone, all else with the first step after it", loc="left", fontsize=10)
     figure.legend(loc="outside right upper", frameon=False)
     return figure

@@ -2,65 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import html
+import re
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from markdown_it import MarkdownIt
 
 from refreeze.bench.pictures import pictures
-from refreeze.bench.stored import Benchmark, Ratio, Run, number, paired, ratio, read, seconds
+from refreeze.bench.requirements import required
+from refreeze.bench.stored import Benchmark, number, paired, ratio, read, seconds
 
 
-class Requirement(NamedTuple):
-    """What a run must show."""
-
-    what: str
-    allowed: str
-    measured: Ratio | None
-    """None if a benchmark that it needs was not run."""
-    holds: bool
-
-
-def required(run: Run) -> list[Requirement]:
-    """Return what is required on MobileNetV2, with what the run has measured."""
-    model = "mobilenetv2"
-    recompile = run.find(f"switch: {model}", "Keras compile, fresh optimizer")
-    first, revisit = (run.find(f"switch: {model}", f"refreeze, {visit}") for visit in ("first visit", "revisit"))
-    users, ours = (
-        run.find(f"run, round robin: {model}", how) for how in ("keras compile per segment", "refreeze cached")
-    )
-
-    def times(new: Benchmark | None, old: Benchmark | None, less: float = 0.0) -> Ratio | None:
-        return ratio(new.stats, old.stats, less) if new and old else None
-
-    # A revisit is timed without a fit; so the one in the time of compile does not count.
-    fit = statistics.median(recompile.extra_info.fit_seconds or [0.0]) if recompile else 0.0
-    rows: list[tuple[str, float, float, Ratio | None]] = [
-        ("switch: compile per segment / revisit", 1000, math.inf, times(recompile, revisit, fit)),
-        ("switch: first visit / compile per segment", 0, 0.55, times(first, recompile)),
-        ("round robin, end to end: compile per segment / cached", 6, math.inf, times(users, ours)),
-    ]
-    for flags in ("all trainable", "prefix 50% frozen"):
-        step = run.find(f"step against plain Keras: {model}", flags)
-        measured = paired(step.stats.data, step.extra_info.beside_seconds) if step else None
-        rows.append((f"step, {flags}: refreeze / plain Keras", 0, 1.02, measured))
-    return [
-        Requirement(
-            what,
-            f"≤ {number(most)}" if most < math.inf else f"≥ {number(least)}",
-            measured,
-            measured is not None and least <= measured.value <= most,
-        )
-        for what, least, most, measured in rows
-    ]
+def _plain(text: str) -> str:
+    """Return text that Markdown shows as it is: without HTML, links and borders of cells."""
+    return html.escape(re.sub(r"([\\\[|])", r"\\\1", text), quote=False)
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
-    lines = [headings, ["---"] * len(headings), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    lines = [map(_plain, headings), ["---"] * len(headings), *(map(_plain, row) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -71,10 +33,11 @@ _STYLE = (
 )
 
 
-def report(reference: str, out: Path) -> list[Path]:
+def report(reference: str, out: Path, require: Path | None = None) -> list[Path]:
     """Write ``report.md``, ``report.html`` and their pictures into the folder ``out``; return what was written.
 
-    Raises ``InvalidSpec`` for what is no run, ``Unsupported`` without matplotlib, and ``OSError``.
+    ``require`` is a file of requirements, which the report then compares with the run. Raises ``InvalidSpec`` for what
+    is no run or no such file, ``Unsupported`` without matplotlib, and ``OSError``.
     """
     from refreeze import plot  # here, because numpy takes most of the time of `import refreeze.bench`
 
@@ -83,20 +46,17 @@ def report(reference: str, out: Path) -> list[Path]:
     facts = {"date": run.datetime[:16], "commit": f"{(run.commit_info.id or 'unknown')[:12]}{dirty}"}
     facts |= run.machine_info.facts()
     facts["load average before"] = ", ".join(map(number, run.machine_info.load or [])) or "unknown"
-    must = [
-        (what, allowed, str(measured or "not measured"), "yes" if holds else "no" if measured else "")
-        for what, allowed, measured, holds in required(run)
-    ]
+    must = required(run, require) if require else []
     page = [
         "# Benchmarks\n",
         _table(["", ""], facts.items()),
-        "Times are medians, with the quartiles in brackets. The spread of a ratio is that of the quartiles, the widest "
-        "way round. Times of different machines are no comparison; ratios within one run are.\n",
-        "## What is required on MobileNetV2\n",
-        _table(["", "required", "measured", "holds"], must),
+        "Times are medians, with the quartiles in brackets. The brackets after a ratio are the smallest and the largest"
+        " that the quartiles give. Compare ratios within one run, not times of different machines.\n",
     ]
+    if must:
+        page += ["## What is required\n", _table(["", "required", "measured", "holds"], must)]
     if run.not_run:
-        missing = ((item.name, item.outcome, " ".join(item.reason.split())) for item in run.not_run)
+        missing = ((item.name, item.outcome, item.line()) for item in run.not_run)
         page += ["## What did not run\n", _table(["", "outcome", "why"], missing)]
     out.mkdir(parents=True, exist_ok=True)
     written = []
@@ -107,9 +67,9 @@ def report(reference: str, out: Path) -> list[Path]:
     for question in dict.fromkeys(bench.question for bench in run.benchmarks):
         groups = run.groups(question)
         asked = " ".join({b.extra_info.question: None for found in groups.values() for b in found})
-        page += [f"## {question or 'others'}\n", f"{asked}\n"]
+        page += [f"## {_plain(question or 'others')}\n", f"{_plain(asked)}\n"]
         for subject, found in groups.items():
-            page += [f"### {subject or 'all'}\n", _measured(found)]
+            page += [f"### {_plain(subject or 'all')}\n", _measured(found)]
     title = "<meta charset='utf-8'><title>refreeze: benchmarks</title>"
     text = "\n".join(page)
     body = MarkdownIt("js-default").render(text)  # as CommonMark, with tables and without HTML of its own
@@ -146,7 +106,9 @@ def _beside(bench: Benchmark) -> Iterator[str]:
     if ratios := paired(bench.stats.data, extra.beside_seconds):
         yield f"ratio of pairs {ratios}"
     if resident := extra.resident_mib:
-        yield f"MiB resident {', '.join(map(number, resident))}; {extra.mib_per_switch:.1f} a switch after the first"
+        yield f"MiB resident {', '.join(map(number, resident))}"
+    if extra.mib_per_switch is not None:
+        yield f"{extra.mib_per_switch:.1f} MiB a switch after the first"
     for name in ("segments", "distinct_sets", "traces", "traces_per_switch"):
         if (count := getattr(extra, name)) is not None:
             yield f"{name.replace('_', ' ')} {count:,}"

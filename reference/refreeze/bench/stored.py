@@ -1,7 +1,8 @@
 """Stored runs: what is read of a JSON file of pytest-benchmark, and ratios of its times.
 
-Times are medians. A ratio of two has as its spread the ratios of their quartiles, the widest way round: from first to
-third quartile to third to first.
+Times are medians. A ratio of two times has a spread too, from the smallest to the largest that their quartiles give.
+A run is rejected if it holds what no run can hold: a time that is not a number above 0, quartiles that are not in
+order, or a name that is not one printable line.
 """
 
 from __future__ import annotations
@@ -18,61 +19,73 @@ from msgspec import Meta, Struct
 
 from refreeze.errors import InvalidSpec, Unsupported
 
+Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z", max_length=1000)]
+Text = Annotated[str, Meta(pattern=r"^[^\ud800-\udfff]*\Z")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Time = Annotated[float, Meta(gt=0, le=1e9)]
+Amount = Annotated[float, Meta(ge=0, le=1e18)]
+
 
 class Stats(Struct, frozen=True, kw_only=True):
     """Times in seconds, as pytest-benchmark computes them."""
 
-    min: float
-    max: float
-    mean: float
-    stddev: float
-    median: float
-    iqr: float
-    q1: float
-    q3: float
-    rounds: int
-    data: list[float] = []
+    min: Time
+    max: Time
+    mean: Time
+    stddev: Amount
+    median: Time
+    iqr: Amount
+    q1: Time
+    q3: Time
+    rounds: Count
+    data: list[Time] = []
     """The time of each round."""
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for times that are out of order."""
+        if not self.min <= self.q1 <= self.median <= self.q3 <= self.max:
+            raise ValueError("min, q1, median, q3 and max must be in this order")
 
 
 class Extra(Struct, frozen=True, kw_only=True):
     """What a benchmark of this project says about itself; one of another has none of it."""
 
-    question: str = ""
+    question: Line = ""
     """What it asks."""
-    case: str | None = None
+    case: Line | None = None
     """What was measured; unique in the group."""
     baseline: bool = False
     """Whether the others in the group are compared with it."""
-    series: str | None = None
-    """The curve that it is a point of, at ``x``; or that is ``resident_mib``."""
-    x: float | None = None
-    resident_mib: list[float] = []
+    series: Line | None = None
+    """The name of its curve in a picture: it is the point at ``x`` of that curve, or ``resident_mib`` is the curve."""
+    x: Amount | None = None
+    resident_mib: list[Amount] = []
     """The memory of a process after each switch."""
-    mib_per_switch: float = math.nan
-    fit_seconds: list[float] = []
+    mib_per_switch: Annotated[float, Meta(ge=-1e18, le=1e18)] | None = None
+    """How much memory each switch after the first adds."""
+    fit_seconds: list[Time] = []
     """Fits of one step, without a switch."""
-    fit_after_seconds: list[float] = []
+    fit_after_seconds: list[Time] = []
     """The same right after the switch."""
-    trace_seconds: list[float] = []
+    trace_seconds: list[Time] = []
     """Traces of the train step, ``traces_per_switch`` of them in each round."""
-    beside_seconds: list[float] = []
-    """What was measured in turn with the rounds."""
-    segments: int | None = None
-    distinct_sets: int | None = None
-    traces: int | None = None
-    traces_per_switch: int | None = None
-    optimizer_bytes: int | None = None
-    cases: int | None = None
+    beside_seconds: list[Time] = []
+    """Times of something else, which was measured in turn with the rounds."""
+    segments: Count | None = None
+    distinct_sets: Count | None = None
+    traces: Count | None = None
+    traces_per_switch: Count | None = None
+    optimizer_bytes: Count | None = None
+    cases: Count | None = None
     """Cases checked by the conformance kit."""
 
 
 class Benchmark(Struct, frozen=True, kw_only=True):
     """One benchmark."""
 
-    fullname: str
+    fullname: Line
     stats: Stats
-    group: str | None = None
+    group: Line | None = None
     """``question: subject``; the benchmarks of a group can be compared."""
     extra_info: Extra = Extra()
 
@@ -95,20 +108,20 @@ class Benchmark(Struct, frozen=True, kw_only=True):
 class Cpu(Struct, frozen=True):
     """The processor."""
 
-    brand_raw: str = "unknown"
-    count: int | None = None
+    brand_raw: Line = "unknown"
+    count: Count | None = None
 
 
 class Machine(Struct, frozen=True):
     """Where a run was."""
 
     cpu: Cpu = Cpu()
-    device: str | None = None
+    device: Line | None = None
     """The accelerator."""
-    python_version: str = "?"
-    system: str = "?"
-    versions: dict[str, str] = {}
-    load: list[float] | None = None
+    python_version: Line = "?"
+    system: Line = "?"
+    versions: dict[Line, Line] = {}
+    load: list[Amount] | None = None
     """The load average when the run began."""
 
     def facts(self) -> dict[str, str]:
@@ -124,16 +137,20 @@ class Machine(Struct, frozen=True):
 class Commit(Struct, frozen=True):
     """What was measured."""
 
-    id: str | None = None
+    id: Line | None = None
     dirty: bool = False
 
 
 class NotRun(Struct, frozen=True):
     """A benchmark that was skipped, or failed."""
 
-    name: str
-    outcome: str
-    reason: str
+    name: Line
+    outcome: Line
+    reason: Text
+
+    def line(self) -> str:
+        """Return the reason in one printable line."""
+        return " ".join("".join(char if char.isprintable() else " " for char in self.reason).split())
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -142,7 +159,7 @@ class Run(Struct, frozen=True, kw_only=True):
     benchmarks: Annotated[list[Benchmark], Meta(min_length=1)]
     machine_info: Machine = Machine()
     commit_info: Commit = Commit()
-    datetime: str = ""
+    datetime: Line = ""
     not_run: list[NotRun] = []
 
     def groups(self, question: str) -> dict[str, list[Benchmark]]:
@@ -174,7 +191,7 @@ def read(where: str, reference: str, storage: str = ".benchmarks") -> Run:
         if len(found) != 1:
             raise ValueError("; ".join(problems) or f"{len(found)} match")
         return msgspec.convert(found[0], Run)
-    except (ValueError, KeyError, TypeError, NotImplementedError) as error:  # msgspec's is a ValueError
+    except (ValueError, KeyError, TypeError, RecursionError, NotImplementedError) as error:  # msgspec's is a ValueError
         raise InvalidSpec(where, reference, f"{allowed} ({error})") from None
 
 
@@ -203,10 +220,10 @@ class Ratio(NamedTuple):
         return f"{number(self.value, 4)} ({number(self.low, 4)} to {number(self.high, 4)})"
 
 
-def ratio(new: Stats, old: Stats, less: float = 0.0) -> Ratio:
-    """Return ``new`` by ``old``, of each the median, after taking ``less`` seconds from ``new``."""
+def ratio(new: Stats, old: Stats, less: float = 0.0, plus: float = 0.0) -> Ratio:
+    """Return the median of ``new``, less ``less`` seconds, by that of ``old`` and ``plus`` seconds."""
     pairs = (new.median, old.median), (new.q1, old.q3), (new.q3, old.q1)
-    return Ratio(*((mine - less) / other if other else math.inf for mine, other in pairs))
+    return Ratio(*((mine - less) / (other + plus) for mine, other in pairs))
 
 
 def paired(mine: Sequence[float], beside: Sequence[float]) -> Ratio | None:
