@@ -14,6 +14,7 @@ from refreeze.keras.controller import Controller
 from refreeze.keras.executor import execute
 from refreeze.keras.history import merge
 from refreeze.keras.model import layer_names, nodes
+from refreeze.keras.options import Options
 
 BATCH = 16
 WINDOWS = 4
@@ -119,7 +120,7 @@ def schedule(names: Sequence[str], epochs: int, kind: str = "round robin") -> tu
 
 def controller(model: keras.Model, **options: Any) -> Controller:
     """Return a controller that governs every layer."""
-    return Controller(model, layer_names(model), (), **options)
+    return Controller(model, layer_names(model), (), Options(**options))
 
 
 def freeze(model: keras.Model, frozen: frozenset[str]) -> None:

@@ -12,6 +12,7 @@ from refreeze import InvalidSpec, Segment, UnknownName, always, inference_mode, 
 from refreeze.dialects import fastai
 from refreeze.keras import execute
 from refreeze.keras.controller import Controller
+from refreeze.keras.options import Options
 from small_models import build, everything, fit, weights
 
 pytestmark = pytest.mark.engine
@@ -43,7 +44,7 @@ def one_step(policy: str, frozen: frozenset[str], bn_frozen: frozenset[str]) -> 
     model = norm_alone()
     before = weights(model)
     segment = Segment(0, 1, frozen, None, bn_frozen)
-    Controller(model, frozen, [segment], batch_norm=policy).enter(segment)
+    Controller(model, frozen, [segment], Options(batch_norm=policy)).enter(segment)
     loss = model.fit(X, np.zeros_like(X), batch_size=len(X), verbose=0).history["loss"][0]
     moved = {name.partition("/")[2] for name, now in weights(model).items() if now != before[name]}
     pairs = {"moving_mean", "moving_variance"}, {"gamma", "beta"}
@@ -122,7 +123,7 @@ def test_only_train_steps_are_changed_and_restore_undoes_it() -> None:
     model = norm_alone()
     plain = model.layers[0].call
     segment = Segment(0, 1, LAYER, None, NOTHING)
-    controller = Controller(model, LAYER, [segment], batch_norm="batch")
+    controller = Controller(model, LAYER, [segment], Options(batch_norm="batch"))
     controller.enter(segment)
     assert normalized_by(model.evaluate(X, np.zeros_like(X), batch_size=len(X), verbose=0)) == "moving"
     assert not model.layers[0].trainable
@@ -141,7 +142,7 @@ def test_another_schedule_on_the_same_model_takes_over() -> None:
         ("keras", "moving"),
     ):
         segment = Segment(0, 1, LAYER, None, NOTHING)
-        Controller(model, LAYER, [segment], batch_norm=policy).enter(segment)
+        Controller(model, LAYER, [segment], Options(batch_norm=policy)).enter(segment)
         model.layers[0].moving_mean.assign([1.0, 1.0, 1.0])
         model.layers[0].moving_variance.assign([1.0, 1.0, 1.0])
         loss = model.fit(X, np.zeros_like(X), batch_size=len(X), verbose=0).history["loss"][0]
@@ -160,21 +161,15 @@ def test_a_normalization_inside_a_model_or_a_layer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "bn_frozen", "error", "message"),
+    ("bn_frozen", "error", "message"),
     [
-        (
-            {"batch_norm": "train"},
-            NOTHING,
-            InvalidSpec,
-            "batch_norm = 'train' must be one of 'keras', 'batch', 'batch_fix",
-        ),
-        ({}, frozenset({"two"}), InvalidSpec, "bn_frozen = 'two' must be a BatchNormalization"),
-        ({}, frozenset({"norn"}), UnknownName, r"unknown 'norn' \(did you mean 'norm'\?\)"),
+        (frozenset({"two"}), InvalidSpec, "bn_frozen = 'two' must be a BatchNormalization"),
+        (frozenset({"norn"}), UnknownName, r"unknown 'norn' \(did you mean 'norm'\?\)"),
     ],
 )
-def test_refusals(options: dict[str, str], bn_frozen: frozenset[str], error: type[Exception], message: str) -> None:
+def test_refusals(bn_frozen: frozenset[str], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        Controller(build(), [], [Segment(0, 1, NOTHING, None, bn_frozen)], **options)
+        Controller(build(), [], [Segment(0, 1, NOTHING, None, bn_frozen)])
 
 
 def test_always_frozen_statistics_stay_whatever_else_trains() -> None:

@@ -71,19 +71,15 @@ def test_EXE_12_use_ema() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("arguments", "message"),
     [
-        ({"switch": "fast"}, "switch = 'fast' must be 'cached' or 'rebuild'"),
-        ({"cache_size": 0}, "cache_size = 0 must be an integer >= 1"),
-        ({"cache_size": True}, "cache_size = True must be an integer >= 1"),
-        ({"optimizer_state": "drop"}, "optimizer_state = 'drop' must be one of 'keep', 'reset', 'reset_unfrozen'"),
         ({"total": -1}, "training_epochs = -1 must be an integer >= 0"),
         ({"total": 2.0}, "training_epochs = 2.0 must be an integer >= 0"),
         ({"fit_fn": 3}, "fit_fn = 3 must be callable with a number of epochs"),
     ],
 )
-def test_options(options: dict[str, Any], message: str) -> None:
-    error = refused(build("dense"), **options)
+def test_arguments_of_run(arguments: dict[str, Any], message: str) -> None:
+    error = refused(build("dense"), **arguments)
     assert isinstance(error, InvalidSpec)
     assert str(error) == message
 

@@ -26,6 +26,7 @@ from refreeze.keras.executor import SegmentReport, execute
 from refreeze.keras.guard import FrozenGuard
 from refreeze.keras.history import merge
 from refreeze.keras.optimizer import check_single_rates
+from refreeze.keras.options import Switch
 from refreeze.loading import call_object
 from refreeze.policy import check_int
 from refreeze.schedule import Segment, segments, steps_per_epoch
@@ -151,7 +152,7 @@ def run(
     epochs: int | None = None,
     model: str | None = None,
     data: str | None = None,
-    switch: str = "cached",
+    switch: Switch = "cached",
     cache_size: int = 16,
     seed: int = 0,
     out: str | None = None,

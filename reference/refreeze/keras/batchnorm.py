@@ -31,11 +31,11 @@ import keras
 
 from refreeze.errors import InvalidSpec, UnknownName
 from refreeze.keras.model import layers_within, nodes
+from refreeze.keras.options import BatchNorm
 
-BatchNorm = Literal["keras", "batch", "batch_fixed", "inference"]
 Mode = Literal["as keras does", "train", "fixed", "inference"]
 _MODES: tuple[Mode, ...] = get_args(Mode)
-_FROZEN: dict[str, Mode] = {
+_FROZEN: dict[BatchNorm, Mode] = {
     "keras": "as keras does", "batch": "train", "batch_fixed": "fixed", "inference": "inference",
 }  # fmt: skip
 
@@ -47,13 +47,11 @@ def _batch_norms(layer: Any) -> list[Any]:
 class BatchNorms:
     """The batch normalizations of a model, and the modes that a policy and ``bn_frozen`` give them.
 
-    ``names`` are all that are ever in ``bn_frozen``. Raises ``InvalidSpec`` for an unknown policy and for a name that
-    is no batch normalization (nor a layer that holds one), ``UnknownName`` (NAM-2); changes nothing.
+    ``names`` are all that are ever in ``bn_frozen``. Raises ``InvalidSpec`` for a name that is no batch
+    normalization (nor a layer that holds one), ``UnknownName`` (NAM-2); changes nothing.
     """
 
-    def __init__(self, model: Any, policy: str, names: Iterable[str]) -> None:
-        if policy not in get_args(BatchNorm):
-            raise InvalidSpec("batch_norm", policy, f"one of {', '.join(map(repr, get_args(BatchNorm)))}")
+    def __init__(self, model: Any, policy: BatchNorm, names: Iterable[str]) -> None:
         by_path = {node.path: node.layer for node in nodes(model)}
         names = sorted(names)
         if missing := [name for name in names if name not in by_path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 
@@ -19,6 +19,7 @@ from refreeze.errors import InvalidSpec, Unsupported
 from refreeze.keras import model as models
 from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
 from refreeze.keras.optimizer import check_single_rates
+from refreeze.keras.options import Keywords, Options, check_listener
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, cut, segments
 
@@ -37,8 +38,8 @@ class FreezeSchedule(keras.callbacks.Callback):
 
     ``steps_per_epoch`` is needed for schedules in steps if the data do not say how many batches they have.
     ``restore=True`` puts the user's flags back when the training ends. ``on_segment`` is called with each segment that
-    has begun, the seconds that the switch took and whether it needs a new train step. The other options are those of
-    ``Controller``.
+    has begun, the seconds that the switch took and whether it needs a new train step. The other options are the
+    fields of ``Options``.
 
     Raises a ``ScheduleError`` for a configuration when the callback is made; for what depends on the model and the data
     when the training begins, before anything is changed. ``Unsupported``, besides what ``Controller`` raises: a
@@ -57,12 +58,8 @@ class FreezeSchedule(keras.callbacks.Callback):
         dialect: str = "vl3d",
         unit: str | None = None,
         steps_per_epoch: int | None = None,
-        switch: str = "cached",
-        cache_size: int = 16,
-        optimizer_state: str = "keep",
-        batch_norm: str = "keras",
-        restore: bool = False,
         on_segment: Callable[[Segment, float, bool], None] | None = None,
+        **options: Unpack[Keywords],
     ) -> None:
         super().__init__()
         if isinstance(spec, Policy):
@@ -78,10 +75,9 @@ class FreezeSchedule(keras.callbacks.Callback):
             self._policy, self._unit, self._config = None, self._language.unit, self._language.parse(config)
         if steps_per_epoch is not None:
             check_int("steps_per_epoch", steps_per_epoch, 1)
-        self._given_steps, self._restore, self._on_segment = steps_per_epoch, restore, on_segment
-        self._options: dict[str, Any] = {
-            "switch": switch, "cache_size": cache_size, "optimizer_state": optimizer_state, "batch_norm": batch_norm,
-        }  # fmt: skip
+        self._given_steps, self._on_segment = steps_per_epoch, on_segment
+        self._options = Options(**options)
+        check_listener(on_segment)
         self.schedule: tuple[Segment, ...] = ()
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -94,7 +90,7 @@ class FreezeSchedule(keras.callbacks.Callback):
                 f"the schedule has a boundary at step {cutting[0]}, which is inside an execution of "
                 f"steps_per_execution = {self._at_once} steps; compile with a divisor of the steps to it, such as 1"
             )
-        self._controller = Controller(self.model, policy.names, run, **self._options)
+        self._controller = Controller(self.model, policy.names, run, self._options)
         self.schedule = run
         self._to_come: list[Segment] | None = None
 
@@ -151,6 +147,6 @@ class FreezeSchedule(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         log_frozen_summary(self.model)
-        if self._restore:
+        if self._options.restore:
             self._controller.restore()
         del self._controller  # and with it the train functions that are kept

@@ -11,19 +11,19 @@ from refreeze.keras import optimizer as optimizers
 from refreeze.keras.batchnorm import BatchNorms
 from refreeze.keras.flags import Flags, frozen_layers
 from refreeze.keras.model import nodes, trainable_by_birth
+from refreeze.keras.options import Options
 from refreeze.keras.switch import build_metrics_first, make_switch
 from refreeze.schedule import Segment
 
 _log = logging.getLogger("refreeze")
+_DEFAULTS = Options()
 
 
 class Controller:
     """Puts ``model`` into the state of any segment: flags, normalizations, rate, optimizer state and train function.
 
-    ``names`` are all that the schedule governs; ``switch`` and ``cache_size`` are explained in ``engine.switch``,
-    ``optimizer_state`` in ``engine.optimizer``, ``batch_norm`` in ``engine.batchnorm``. Everything that cannot work
-    raises here, before anything is changed: ``UnknownName``, ``InvalidSpec``, ``Unsupported`` (a model that is not
-    built or not compiled, EXE-5, EXE-12).
+    ``names`` are all that the schedule governs. Everything that cannot work raises here, before anything is changed:
+    ``UnknownName``, ``InvalidSpec``, ``Unsupported`` (a model that is not built or not compiled, EXE-5, EXE-12).
     """
 
     def __init__(
@@ -31,19 +31,15 @@ class Controller:
         model: Any,
         names: Iterable[str],
         schedule: Sequence[Segment],
-        *,
-        switch: str = "cached",
-        cache_size: int = 16,
-        optimizer_state: str = "keep",
-        batch_norm: str = "keras",
+        options: Options = _DEFAULTS,
     ) -> None:
         self.model = model
         self._flags = Flags(model, names)
-        self._batch_norms = BatchNorms(model, batch_norm, {name for s in schedule for name in s.bn_frozen})
+        self._batch_norms = BatchNorms(model, options.batch_norm, {name for s in schedule for name in s.bn_frozen})
         self._sets_rate = any(segment.learning_rate is not None for segment in schedule)
-        self._state = optimizer_state
-        optimizers.check(model, optimizer_state, self._sets_rate)
-        self._switch = make_switch(switch, model, cache_size)
+        self._state = options.optimizer_state
+        optimizers.check(model, self._state, self._sets_rate)
+        self._switch = make_switch(model, options)
         self._optimizer: Any = None
         self._trained: frozenset[int] | None = None
 

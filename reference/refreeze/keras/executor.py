@@ -6,19 +6,18 @@ A drop-in for VL3D's ``DLFreezeTrainingExecutor``, under whose name it can be im
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 
 from refreeze.dialects import vl3d
 from refreeze.errors import InvalidSpec
 from refreeze.keras import model as models
-from refreeze.keras.checkpoint import Checkpointer
 from refreeze.keras.controller import Controller, log_frozen_summary, log_segment, parameter_counts
 from refreeze.keras.history import merge
+from refreeze.keras.options import RunKeywords, RunOptions, check_listener
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, cut, segments
 from refreeze.selectors import exactly
@@ -52,23 +51,18 @@ def execute(
     total: int,
     fit: Callable[[int], Any],
     *,
-    switch: str = "cached",
-    cache_size: int = 16,
-    optimizer_state: str = "keep",
-    batch_norm: str = "keras",
-    restore: bool = False,
-    checkpoint: Checkpointer | str | os.PathLike[str] | None = None,
-    resume: bool = False,
     on_segment: Callable[[Segment], None] | None = None,
     reports: list[SegmentReport] | None = None,
+    **options: Unpack[RunKeywords],
 ) -> Any:
     """Train ``model`` for ``total`` epochs under ``policy`` and return one ``keras.callbacks.History`` of it all.
 
     ``fit(epochs)`` is called once per segment or part, in order, with its length (EXE-1), and returns the History of
     its ``model.fit(..., epochs=epochs)``. Before each call the model is in the segment's state (EXE-2), and
     ``on_segment(segment)`` is called. If training is stopped in a segment, the run ends there (EXE-8). An exception of
-    ``fit`` passes through, and the model stays as it is in that segment (EXE-9). ``restore=True`` puts the user's flags
-    back at the end. ``reports`` is given a ``SegmentReport`` per call, so one per segment or part, as the run goes on.
+    ``fit`` passes through, and the model stays as it is in that segment (EXE-9). ``reports`` is given a
+    ``SegmentReport`` per call, so one per segment or part, as the run goes on. The options are the fields of
+    ``RunOptions``.
 
     ``checkpoint``: a folder, or a ``Checkpointer``; one that also saves inside segments trains them in parts, and
     everything above is then said of each part. ``resume=True`` goes on from the newest checkpoint, or begins if there
@@ -77,32 +71,20 @@ def execute(
     random, ``on_segment`` can see to that: ``lambda segment: keras.utils.set_random_seed(segment.start)``. Reports are
     of the segments trained after the resumption.
 
-    ``switch``: "cached" keeps the ``cache_size`` train functions used last, "rebuild" makes a new one each time; the
-    results are equal bit for bit (EXE-7). ``optimizer_state``: "keep", "reset" or "reset_unfrozen" (EXE-4).
-    ``batch_norm``: "keras", "batch", "batch_fixed" or "inference" (BN-1).
-
     Raises a ``ScheduleError`` before anything is changed: ``Conflict``, ``UnknownName``, ``Unsupported``,
     ``InvalidSpec``, ``CheckpointError``, ``ScheduleMismatch`` (RES-3); ``InvalidSpec`` also if ``fit`` returns no
     History of that many epochs, and ``CheckpointError`` if no checkpoint can be written.
     """
+    chosen = RunOptions(**options)
+    check_listener(on_segment)
     schedule = run = segments(policy, total)
-    controller = Controller(
-        model,
-        policy.names,
-        schedule,
-        switch=switch,
-        cache_size=cache_size,
-        optimizer_state=optimizer_state,
-        batch_norm=batch_norm,
-    )
+    controller = Controller(model, policy.names, schedule, chosen)
+    keeper = chosen.checkpointer()
     reports = [] if reports is None else reports
     parts: list[tuple[dict[str, list[float]], int]] = []
-    if resume and checkpoint is None:
-        raise InvalidSpec("resume", resume, "False without a checkpoint")
-    keeper = Checkpointer(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
     model.stop_training = False
     if keeper is not None:
-        if resumed := keeper.begin(model, schedule, resume=resume):
+        if resumed := keeper.begin(model, schedule, resume=chosen.resume):
             for before in cut(schedule, resumed.epoch - 1, resumed.epoch):
                 controller.follow(before)
             parts.append((resumed.history, resumed.epoch))
@@ -143,7 +125,7 @@ def execute(
             _log.info("training was stopped after %d of %d epochs", segment.start + epochs, total)
             break
     log_frozen_summary(model)
-    if restore:
+    if chosen.restore:
         controller.restore()
     merged = keras.callbacks.History()
     merged.set_model(model)
@@ -156,28 +138,21 @@ def execute(
 class FreezeTrainingExecutor:
     """Prepares and runs VL3D's freeze-training on any Keras model.
 
-    ``freeze_training`` is the list of specifications, or None for plain training; the options are those of ``execute``.
-    After ``run``, ``reports`` has a ``SegmentReport`` per call of ``fit``: one per segment, or part of one.
+    ``freeze_training`` is the list of specifications, or None for plain training; the options are the fields of
+    ``RunOptions``. Both are checked here: raises ``InvalidSpec`` for what is wrong by itself. After ``run``,
+    ``reports`` has a ``SegmentReport`` per call of ``fit``: one per segment, or part of one.
     """
 
     def __init__(
         self,
         freeze_training: Any = None,
-        *,
-        switch: str = "cached",
-        cache_size: int = 16,
-        optimizer_state: str = "keep",
-        batch_norm: str = "keras",
-        restore: bool = False,
-        checkpoint: Checkpointer | str | os.PathLike[str] | None = None,
-        resume: bool = False,
+        **options: Unpack[RunKeywords],
     ) -> None:
         self.freeze_training = freeze_training
         self.reports: list[SegmentReport] = []
-        self._options: dict[str, Any] = {
-            "switch": switch, "cache_size": cache_size, "optimizer_state": optimizer_state,
-            "batch_norm": batch_norm, "restore": restore, "checkpoint": checkpoint, "resume": resume,
-        }  # fmt: skip
+        self._options = options
+        RunOptions(**options)
+        self._config()
 
     def prepare_schedule(self, training_epochs: int, nn: Any = None) -> vl3d.Rated:
         """Return ``compute_schedule`` of the executor's own specifications."""
@@ -207,10 +182,12 @@ class FreezeTrainingExecutor:
         if not callable(fit_fn):
             raise InvalidSpec("fit_fn", fit_fn, "callable with a number of epochs")
         check_int("training_epochs", training_epochs)
-        config = vl3d.DIALECT.parse([] if self.freeze_training is None else self.freeze_training)
+        policy = vl3d.policy(self._config(), models.layer_names(nn))
         self.reports = []
-        policy = vl3d.policy(config, models.layer_names(nn))
         return execute(nn, policy, training_epochs, fit_fn, reports=self.reports, **self._options)
+
+    def _config(self) -> Any:
+        return vl3d.DIALECT.parse([] if self.freeze_training is None else self.freeze_training)
 
     @staticmethod
     def log_frozen_summary(nn: Any) -> None:

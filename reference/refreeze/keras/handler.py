@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import keras
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from refreeze.dialects.vl3d import Rated
 from refreeze.errors import InvalidSpec
 from refreeze.keras.executor import FreezeTrainingExecutor, SegmentReport
+from refreeze.keras.options import RunKeywords
 
 _log = logging.getLogger("refreeze")
 
@@ -77,8 +78,14 @@ class TrainingHandler:
     """
 
     def __init__(
-        self, freeze_training: Any = None, *, backup_dir: str | os.PathLike[str] | None = None, **options: Any
+        self,
+        freeze_training: Any = None,
+        *,
+        backup_dir: str | os.PathLike[str] | None = None,
+        **options: Unpack[RunKeywords],
     ) -> None:
+        if not isinstance(backup_dir, str | os.PathLike | None):
+            raise InvalidSpec("backup_dir", backup_dir, "a folder")
         self.freeze_training = freeze_training
         self._executor = FreezeTrainingExecutor(freeze_training, **options)
         self._plain = freeze_training is None and not options

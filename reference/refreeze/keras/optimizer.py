@@ -13,26 +13,23 @@ with everything frozen do not count.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import keras
 
-from refreeze.errors import InvalidSpec, Unsupported
+from refreeze.errors import Unsupported
 from refreeze.keras.model import trainable_by_birth
+from refreeze.keras.options import OptimizerState
 from refreeze.rates import Rates
 
-OptimizerState = Literal["keep", "reset", "reset_unfrozen"]
 
-
-def check(model: Any, state: str, sets_rate: bool) -> None:
+def check(model: Any, state: OptimizerState, sets_rate: bool) -> None:
     """Raise unless the model is compiled with an optimizer that can go through a schedule exactly; change nothing.
 
     ``Unsupported`` for a model that is not compiled, for ``use_ema`` (EXE-12: Keras then writes the averages into the
     wrong variables), for a ``LearningRateSchedule`` if the schedule sets rates (EXE-5), for a ``MultiOptimizer``, and
-    for ``reset_unfrozen`` with slots that cannot be told apart. ``InvalidSpec`` for an unknown ``state``.
+    for ``reset_unfrozen`` with slots that cannot be told apart.
     """
-    if state not in get_args(OptimizerState):
-        raise InvalidSpec("optimizer_state", state, f"one of {', '.join(map(repr, get_args(OptimizerState)))}")
     optimizer = getattr(model, "optimizer", None)
     if not getattr(model, "compiled", False) or optimizer is None:
         raise Unsupported(f"model {model.name!r} is not compiled with an optimizer: call compile(...) before the run")

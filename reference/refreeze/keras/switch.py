@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import keras
 
-from refreeze.errors import InvalidSpec, Unsupported
+from refreeze.errors import Unsupported
+from refreeze.keras.options import Options
 from refreeze.keras.traces import forget_gradients
 
 _log = logging.getLogger("refreeze")
@@ -52,8 +53,6 @@ class Cached:
     """
 
     def __init__(self, model: Any, size: int = 16) -> None:
-        if type(size) is not int or size < 1:
-            raise InvalidSpec("cache_size", size, "an integer >= 1")
         self._model, self._size = model, size
         self._kept: OrderedDict[bytes, Any] = OrderedDict()
         self._compiled = self._identity()
@@ -107,10 +106,8 @@ def build_metrics_first(model: Any) -> None:
     model.train_function = first
 
 
-def make_switch(kind: str, model: Any, cache_size: int = 16) -> Switch:
-    """Return the switch ``kind``, "cached" or "rebuild"; raises ``InvalidSpec``, or ``Unsupported`` for a backend."""
+def make_switch(model: Any, options: Options) -> Switch:
+    """Return the switch that the options name; raises ``Unsupported`` for another backend."""
     if keras.backend.backend() != "tensorflow":
         raise Unsupported(f"the engine runs on Keras' TensorFlow backend, and this is {keras.backend.backend()}")
-    if kind not in ("cached", "rebuild"):
-        raise InvalidSpec("switch", kind, "'cached' or 'rebuild'")
-    return Cached(model, cache_size) if kind == "cached" else Rebuild(model)
+    return Cached(model, options.cache_size) if options.switch == "cached" else Rebuild(model)

@@ -1,0 +1,84 @@
+"""The options of a run on Keras, checked when they are given rather than when training begins."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, TypedDict, get_args, get_origin, get_type_hints
+
+from refreeze.errors import InvalidSpec
+from refreeze.keras.checkpoint import Checkpointer
+from refreeze.policy import check_int
+
+Switch = Literal["cached", "rebuild"]
+OptimizerState = Literal["keep", "reset", "reset_unfrozen"]
+BatchNorm = Literal["keras", "batch", "batch_fixed", "inference"]
+
+
+class Keywords(TypedDict, total=False):
+    """The fields of ``Options`` as keyword arguments, for functions that take them one by one."""
+
+    switch: Switch
+    cache_size: int
+    optimizer_state: OptimizerState
+    batch_norm: BatchNorm
+    restore: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a schedule is run on a model; raises ``InvalidSpec`` for a value that is not allowed."""
+
+    switch: Switch = "cached"
+    """"cached" keeps the train functions used last and puts them back; "rebuild" makes a new one at every switch. The
+    results are equal bit for bit (EXE-7)."""
+    cache_size: int = 16
+    """How many train functions "cached" keeps, >= 1."""
+    optimizer_state: OptimizerState = "keep"
+    """What a switch does to the optimizer's slots (EXE-4)."""
+    batch_norm: BatchNorm = "keras"
+    """What frozen batch normalizations use and move (BN-1)."""
+    restore: bool = False
+    """Whether the user's flags are put back at the end."""
+
+    def __post_init__(self) -> None:
+        check_int("cache_size", self.cache_size, 1)
+        for name, kind in get_type_hints(type(self)).items():
+            allowed = (False, True) if kind is bool else get_args(kind) if get_origin(kind) is Literal else None
+            value = getattr(self, name)
+            if allowed is not None and not any(type(value) is type(one) and value == one for one in allowed):
+                raise InvalidSpec(name, value, f"one of {', '.join(map(repr, allowed))}")
+
+
+class RunKeywords(Keywords, total=False):
+    """The fields of ``RunOptions`` as keyword arguments."""
+
+    checkpoint: Checkpointer | str | os.PathLike[str] | None
+    resume: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Options):
+    """``Options``, and those of a run that is one fit per segment; raises ``InvalidSpec`` as they do."""
+
+    checkpoint: Checkpointer | str | os.PathLike[str] | None = None
+    """Where checkpoints are kept: a folder, or a ``Checkpointer``, which may also save inside of segments."""
+    resume: bool = False
+    """Whether the run goes on from the newest checkpoint, or begins if there is none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume and self.checkpoint is None:
+            raise InvalidSpec("resume", self.resume, "False without a checkpoint")
+        self.checkpointer()
+
+    def checkpointer(self) -> Checkpointer | None:
+        """Return what keeps the checkpoints of one run, if anything does."""
+        given = self.checkpoint
+        return given if given is None or isinstance(given, Checkpointer) else Checkpointer(given)
+
+
+def check_listener(on_segment: object) -> None:
+    """Raise ``InvalidSpec`` for an ``on_segment`` that cannot be called."""
+    if on_segment is not None and not callable(on_segment):
+        raise InvalidSpec("on_segment", on_segment, "callable with a Segment, or None")
