@@ -15,7 +15,7 @@ SOURCE = Path(refreeze.__file__).parent
 LAYERS = (
     {"errors"},
     {"policy", "rates", "loading", "reading"},
-    {"schedule"},
+    {"schedule", "limits"},
     {"windows", "selectors"},
     {""},  # the package itself: `from refreeze import …`
     {"segments_json", "plot"},
@@ -30,6 +30,7 @@ OTHERS = {
     "errors": set(),
     "policy": set(),
     "rates": set(),
+    "limits": set(),
     "loading": set(),
     "reading": set(),
     "schedule": set(),

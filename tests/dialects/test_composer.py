@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import InvalidSpec, NeedsModel, UnknownName, segments
-from refreeze.dialects.common import exactly_share
 from refreeze.dialects.composer import DIALECT
+from refreeze.dialects.fields import exactly_share
 from twins import LAYERS, SHARES
 
 TEN = [f"layer{i}" for i in range(11)]

@@ -5,6 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName, segments, steps_per_epoch
+from refreeze.dialects import Run
 from refreeze.dialects.lighter import DIALECT, Freezer, freezers, policy
 from twins import PARAMETERS, lighter_cases
 from twins import freezers as freezer_configs
@@ -113,7 +114,7 @@ trainer:
 
 
 def test_without_a_condition_all_is_frozen_for_the_whole_run():
-    (only,) = segments(policy([Freezer(names="head.b")], PARAMETERS), 10**6)
+    (only,) = segments(policy([Freezer(names="head.b")], PARAMETERS, Run(total=10**6)), 10**6)
     assert (only.start, only.stop, only.frozen) == (0, 10**6, {"head.b"})
 
 
@@ -136,7 +137,7 @@ def test_a_freezer_is_one_by_each_of_its_paths(target):
 def test_a_boundary_may_lie_inside_an_epoch_and_the_partial_batch_counts():
     per = steps_per_epoch(examples=100, batch_size=32)
     case = [Freezer(names="head.b", until_step=6), Freezer(names="head.w", until_epoch=2)]
-    found = segments(policy(case, PARAMETERS, per), 12)
+    found = segments(policy(case, PARAMETERS, Run(total=12, steps_per_epoch=per)), 12)
     assert [(s.start, s.stop) for s in found] == [(0, 6), (6, 8), (8, 12)]
 
 
@@ -153,7 +154,7 @@ def test_a_boundary_may_lie_inside_an_epoch_and_the_partial_batch_counts():
 )
 def test_the_entries_are_released_one_by_one_names_first(times, released):
     freezer = Freezer(names=("emb.w", "dec.w"), name_starts_with=("enc",), **times)
-    found = policy([freezer], PARAMETERS, 2)
+    found = policy([freezer], PARAMETERS, Run(total=30, steps_per_epoch=2))
     for name, epoch in zip(("emb.w", "dec.w", "enc.1.w"), released, strict=True):
         assert [step for step in range(30) if name not in found.frozen_at(step)] == list(range(int(2 * epoch), 30))
     assert found.names == {"emb.w", "dec.w", "enc.1.w", "enc.1.b", "enc.10.w"}
@@ -184,7 +185,7 @@ def test_epochs_convert_by_the_steps_in_an_epoch(freezer, per):
 
 def test_without_names_full_names_are_taken_as_they_are():
     freezer = Freezer(names=("a", "b"), except_names="b", until_step=3)
-    assert policy([freezer]).frozen_at(2) == {"a"}
+    assert policy([freezer], None, Run(total=9)).frozen_at(2) == {"a"}
 
 
 BAD = [

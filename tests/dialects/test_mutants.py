@@ -218,7 +218,7 @@ WRONG_FUNCTIONS = [
     ),
     (
         composer.test_a_share_is_exact,
-        *("exactly_share", "refreeze.dialects.common", "Fraction(str(value))", "Fraction(value)"),
+        *("exactly_share", "refreeze.dialects.fields", "Fraction(str(value))", "Fraction(value)"),
     ),
     (
         freezeout.test_the_rates_are_those_of_the_script_while_a_layer_trains,
@@ -258,8 +258,8 @@ WRONG_FUNCTIONS = [
         *(
             "DIALECT",
             "refreeze.dialects.lisa",
-            "run: policy(config, names)",
-            "run: policy(config, names[:: run.total or 1])",
+            "chosen(config.layers, names,",
+            "chosen(config.layers, names[:: run.total or 1],",
         ),
     ),
     (

@@ -13,8 +13,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Layers, Names, Rate, check_apart, chosen
+from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import check_apart, chosen
+from refreeze.dialects.fields import Count, Layers, Names, Rate
 from refreeze.errors import InvalidSpec, UnknownName
 from refreeze.policy import Policy, always, never, rate, shift, stages, union
 
@@ -34,7 +35,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Set at the start of every other stage (DeepMoji: 0.0001)."""
 
 
-def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in epochs.
 
     With E the epochs of a stage, one number for all: in [0, E) only ``new`` trains; in [k E, (k + 1) E), k = 1, 2, …,
@@ -69,5 +70,5 @@ DIALECT = Dialect(
     config=Config,
     unit="epochs",
     names="layers",
-    build=lambda config, names, run: policy(config, names),
+    build=policy,
 )

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from refreeze.dialects import Dialect
-from refreeze.dialects.common import Layers, Share, chosen, exactly_share, frozen_from
+from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import chosen, frozen_from
+from refreeze.dialects.fields import Layers, Share, exactly_share
 from refreeze.policy import Policy
 
 
@@ -28,8 +29,8 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The layers, input first; the last one is never frozen."""
 
 
-def policy(config: Config, names: Sequence[str] | None, total: int) -> Policy:
-    """Return the policy of a run of ``total`` epochs.
+def policy(config: Config, names: Sequence[str] | None, run: Run) -> Policy:
+    """Return the policy of a run of ``run.total`` epochs.
 
     During epoch e the first ``floor(level * (e / total - start) / (1 - start) * (n - 1))`` of the n layers are frozen,
     and none while ``e / total <= start``. The boundary is not strict: layer i, from 0, is frozen from the first epoch
@@ -38,9 +39,10 @@ def policy(config: Config, names: Sequence[str] | None, total: int) -> Policy:
     Raises ``InvalidSpec`` for shares out of range, and what ``layers`` can raise (NAM-1..3).
 
     >>> names = ["stem", "body", "head"]
-    >>> [sorted(policy(Config(freeze_start="1/3"), names, total=9).frozen_at(epoch)) for epoch in (5, 6, 8)]
+    >>> [sorted(policy(Config(freeze_start="1/3"), names, Run(total=9)).frozen_at(epoch)) for epoch in (5, 6, 8)]
     [[], ['stem'], ['stem']]
     """
+    total = run.total
     start = exactly_share("freeze_start", config.freeze_start, most="1)")
     level = exactly_share("freeze_level", config.freeze_level)
     layers = chosen(config.layers, names, "layers")[:-1]
@@ -56,5 +58,5 @@ DIALECT = Dialect(
     config=Config,
     unit="epochs",
     names="layers",
-    build=lambda config, names, run: policy(config, names, run.total),
+    build=policy,
 )

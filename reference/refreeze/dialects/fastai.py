@@ -13,8 +13,9 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
-from refreeze.dialects import Dialect, targets
-from refreeze.dialects.common import Names, Tick, check_apart, chosen
+from refreeze.dialects import Dialect, Run, targets
+from refreeze.dialects.common import check_apart, chosen
+from refreeze.dialects.fields import Names, Tick
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, inference_mode, never, stages, union
 from refreeze.selectors import distinct, exactly
@@ -62,7 +63,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Which layers are batch normalizations."""
 
 
-def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy of the calls, in epochs.
 
     Before the first call all groups train. In [epoch of a call, epoch of the next) holds what was called last: with
@@ -177,5 +178,5 @@ DIALECT = Dialect(
     config=Config,
     unit="epochs",
     names="layers",
-    build=lambda config, names, run: policy(config, names),
+    build=policy,
 )

@@ -14,8 +14,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from refreeze.dialects import Dialect
-from refreeze.dialects.common import Layers, Rate, Share, chosen, exactly_share, frozen_from
+from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import chosen, frozen_from
+from refreeze.dialects.fields import Layers, Rate, Share, exactly_share
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy
 from refreeze.rates import Rates, cosine
@@ -53,27 +54,28 @@ def shares(config: Config, names: Sequence[str] | None) -> dict[str, Fraction]:
     return found | {layers[-1]: Fraction(1)}
 
 
-def policy(config: Config, names: Sequence[str] | None, total: int) -> Policy:
-    """Return the policy of a run of ``total`` steps.
+def policy(config: Config, names: Sequence[str] | None, run: Run) -> Policy:
+    """Return the policy of a run of ``run.total`` steps.
 
     The boundary is strict: a layer with the share t trains in the steps ``j <= t * total`` and is frozen from the first
     ``j > t * total`` on, to the end. Raises ``InvalidSpec`` for a share out of range, and what ``layers`` can raise.
 
     >>> halves = Config(t_0="1/2", how_scale="linear")
-    >>> [sorted(policy(halves, ["stem", "head"], total=10).frozen_at(step)) for step in (5, 6)]
+    >>> [sorted(policy(halves, ["stem", "head"], Run(total=10)).frozen_at(step)) for step in (5, 6)]
     [[], ['stem']]
     """
+    total = run.total
     return frozen_from({name: math.floor(t * total) + 1 for name, t in shares(config, names).items()}, total)
 
 
-def rates(config: Config, names: Sequence[str] | None, total: int) -> Rates:
+def rates(config: Config, names: Sequence[str] | None, run: Run) -> Rates:
     """Return the learning rate of each layer, in steps: half a cosine from its peak at step 0 to 0 at step t * total.
 
     At step ``j <= t * total`` it is ``learning_rate / (2 t) * (1 + cos(pi * j / (t * total)))``, without ``scale_lr``
     half of ``learning_rate`` in place of the first factor; a frozen layer has none. Raises as ``policy`` does, and
     ``InvalidSpec`` for a share so small that the rate of the first layer is no number.
     """
-    peak = Fraction(config.learning_rate)
+    total, peak = run.total, Fraction(config.learning_rate)
     found = shares(config, names).items()
     try:
         curves = {name: (float(peak / t if config.scale_lr else peak), t * total) for name, t in found if total}
@@ -88,6 +90,6 @@ DIALECT = Dialect(
     config=Config,
     unit="steps",
     names="layers",
-    build=lambda config, names, run: policy(config, names, run.total),
-    rates=lambda config, names, run: rates(config, names, run.total),
+    build=policy,
+    rates=rates,
 )

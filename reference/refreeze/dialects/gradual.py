@@ -11,8 +11,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Factor, Names, Rate, check_apart, chosen, frozen_until
+from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import check_apart, chosen, frozen_until
+from refreeze.dialects.fields import Count, Factor, Names, Rate
 from refreeze.policy import Policy
 from refreeze.rates import Rates, discriminative
 from refreeze.selectors import distinct
@@ -40,7 +41,7 @@ def _groups(config: Config, names: Sequence[str] | None) -> list[tuple[str, ...]
     return groups
 
 
-def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in epochs: during epoch e the last ``e // every + 1`` groups train, the others are frozen.
 
     So the group with d groups after it is frozen in [0, d * every). Raises ``InvalidSpec`` for a layer in two groups,
@@ -54,7 +55,7 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     return frozen_until({name: d * config.every for d, group in enumerate(groups) for name in group})
 
 
-def rates(config: Config, names: Sequence[str] | None = None) -> Rates | None:
+def rates(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Rates | None:
     """Return ``learning_rate / factor ** d`` for the group with d groups after it, always; None without a rate."""
     if config.learning_rate is None:
         return None
@@ -67,6 +68,6 @@ DIALECT = Dialect(
     config=Config,
     unit="epochs",
     names="layers",
-    build=lambda config, names, run: policy(config, names),
-    rates=lambda config, names, run: rates(config, names),
+    build=policy,
+    rates=rates,
 )

@@ -19,8 +19,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
 
-from refreeze.dialects import Dialect, targets
-from refreeze.dialects.common import Names, Tick
+from refreeze.dialects import Dialect, Run, targets
+from refreeze.dialects.fields import Names, Tick
 from refreeze.errors import InvalidSpec, NeedsModel, UnknownName
 from refreeze.policy import Policy, always, never, override, stages
 from refreeze.selectors import alias
@@ -183,7 +183,7 @@ def checked_modules(config: Config) -> dict[str, str]:
     return modules
 
 
-def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy of a configuration, in steps.
 
     In [start_step, next start_step) the specifications of ``effective_freeze`` are active: of the parameters that any
@@ -214,5 +214,5 @@ DIALECT = Dialect(
     config=Config,
     unit="steps",
     names="parameters",
-    build=lambda config, names, run: policy(config, names),
+    build=policy,
 )

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, to_builtins
 
-from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Names, Tick, frozen_until
+from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import frozen_until
+from refreeze.dialects.fields import Count, Names, Tick
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy, union
 from refreeze.selectors import distinct, exactly, prefix
@@ -114,22 +115,23 @@ def _freezer_policy(freezer: Freezer, where: str, names: Sequence[str] | None, s
     return frozen_until(stops)
 
 
-def policy(config: Iterable[Freezer], names: Sequence[str] | None = None, steps_per_epoch: int = 1) -> Policy:
+def policy(config: Iterable[Freezer], names: Sequence[str] | None, run: Run) -> Policy:
     """Return the policy that the freezers mean, in steps: the union of what each freezes.
 
     A freezer matches a parameter by full name or prefix, if no exception does. It is frozen in the steps [0, stop) of
-    its entry, where ``stop`` is the earliest of ``until_step``, ``until_epoch * steps_per_epoch`` and
-    ``(S + j * N) * steps_per_epoch``, or there is no end. If several entries match it, it is frozen while one says so.
+    its entry, where ``stop`` is the earliest of ``until_step``, ``until_epoch * E`` and ``(S + j * N) * E``, with
+    ``E = run.steps_per_epoch``, or there is no end. If several entries match it, it is frozen while one says so.
     All other parameters keep the state that they had.
 
     ``names`` are the parameters; if None, prefixes raise ``NeedsModel`` and full names are taken as they are. Raises
     ``UnknownName``, ``InvalidSpec``, and ``EmptySelection`` if a prefix matches nothing or nothing is left to freeze.
 
-    >>> slow = policy([Freezer(names=("b", "a"), start_epoch=1, unfreeze_every_n_epochs=2)], steps_per_epoch=10)
+    >>> run = Run(total=40, steps_per_epoch=10)
+    >>> slow = policy([Freezer(names=("b", "a"), start_epoch=1, unfreeze_every_n_epochs=2)], None, run)
     >>> [sorted(slow.frozen_at(step)) for step in (9, 10, 29, 30)]
     [['a', 'b'], ['a'], ['a'], []]
     """
-    return union(*(_freezer_policy(f, f"freezers[{i}]", names, steps_per_epoch) for i, f in enumerate(config)))
+    return union(*(_freezer_policy(f, f"freezers[{i}]", names, run.steps_per_epoch) for i, f in enumerate(config)))
 
 
 DIALECT = Dialect(
@@ -139,7 +141,7 @@ DIALECT = Dialect(
     root="freezers",
     unit="steps",
     names="parameters",
-    build=lambda config, names, run: policy(config, names, run.steps_per_epoch),
+    build=policy,
     unwrap=freezers,
     wrapped={
         "description": "A whole Lighter configuration; what else it has is left alone.",

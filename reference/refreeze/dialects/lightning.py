@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from refreeze.dialects import Dialect
-from refreeze.dialects.common import Factor, Names, Rate, Tick, check_apart, chosen, frozen_until
+from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import check_apart, chosen, frozen_until
+from refreeze.dialects.fields import Factor, Names, Rate, Tick
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, never, union
 from refreeze.rates import Rates
@@ -58,7 +59,7 @@ def _initial(config: Config, top: float) -> float:
     return initial
 
 
-def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in epochs: the backbone is frozen in [0, unfreeze_backbone_at_epoch).
 
     Its ``batch_norm`` layers train at all times, or never with ``train_bn=False``. All other layers keep the state that
@@ -75,7 +76,7 @@ def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
     return union(held, (never if config.train_bn else always)(batch_norm))
 
 
-def rates(config: Config, names: Sequence[str] | None = None) -> Rates | None:
+def rates(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Rates | None:
     """Return the backbone's learning rate, in epochs, None if ``learning_rate`` is; batch normalizations have none.
 
     In the k-th epoch from ``unfreeze_backbone_at_epoch`` on it is ``initial`` for k = 0, and for k >= 1
@@ -112,6 +113,6 @@ DIALECT = Dialect(
     config=Config,
     unit="epochs",
     names="layers",
-    build=lambda config, names, run: policy(config, names),
-    rates=lambda config, names, run: rates(config, names),
+    build=policy,
+    rates=rates,
 )

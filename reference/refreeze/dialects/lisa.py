@@ -12,8 +12,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Layers, Names, check_apart, chosen
+from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import check_apart, chosen
+from refreeze.dialects.fields import Count, Layers, Names
 from refreeze.errors import EmptySelection, InvalidSpec
 from refreeze.policy import Policy, invert, never, union
 from refreeze.windows import random_windows
@@ -34,7 +35,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """In [0, 2^64)."""
 
 
-def policy(config: Config, names: Sequence[str] | None = None) -> Policy:
+def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in steps.
 
     In the steps [k * step_interval, (k + 1) * step_interval) the ``n_layers`` layers of the draw number k train, of
@@ -68,5 +69,5 @@ DIALECT = Dialect(
     config=Config,
     unit="steps",
     names="layers",
-    build=lambda config, names, run: policy(config, names),
+    build=policy,
 )

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from refreeze.dialects import Dialect
-from refreeze.dialects.common import Count, Names, Tick, check_apart
+from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import check_apart
+from refreeze.dialects.fields import Count, Names, Tick
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy, always, check_int, during, rate, shift, union
 from refreeze.schedule import Operation, operations, segments
@@ -108,7 +109,7 @@ def _spec_policy(spec: Spec, index: int, names: Sequence[str] | None) -> Policy:
     return during(shift(frozen, start), start, stop)
 
 
-def policy(config: Iterable[Spec], names: Sequence[str] | None = None) -> Policy:
+def policy(config: Iterable[Spec], names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy that the specifications mean: the union of what each freezes, in epochs.
 
     ``names`` are the layers that own weights, in declaration order, nested ones as paths. None means that they are not
@@ -126,7 +127,7 @@ DIALECT = Dialect(
     root="freeze_training",
     unit="epochs",
     names="layers",
-    build=lambda config, names, run: policy(config, names),
+    build=policy,
 )
 
 

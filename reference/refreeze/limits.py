@@ -1,0 +1,82 @@
+"""How large plain data may be: the numbers, and the function that refuses what is larger before it is used.
+
+The numbers are far beyond any real configuration. They are there because an input of a few bytes can otherwise take all
+memory or never end. ``docs/specification/limits.md`` has a table of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from refreeze.errors import InvalidSpec
+from refreeze.reading import NESTING_LIMIT
+
+MOST_VALUES = 500_000
+"""Values in a configuration, keys and the entries of lists counted; what YAML's aliases repeat counts each time."""
+MOST_TEXT = 1_000
+"""Characters of a text, such as a name or a key."""
+MOST_DIGITS = 1_000
+"""Decimal digits of an integer."""
+
+_MOST = 10**MOST_DIGITS
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_Place = tuple[Any, object]
+"""A place in plain data: that of the container, and the key or index in it; None is the whole."""
+
+
+def check_plain(data: object, where: str = "") -> None:
+    """Raise ``InvalidSpec``, with the place, for plain data beyond the limits, and for what only resembles plain data.
+
+    A set has no order, and a Decimal no bits: msgspec would take them for a list and a number. A text with half of a
+    surrogate pair cannot be written to any file. Costs what the data have values; nothing here recurses.
+
+    >>> check_plain([{"layers": {"stem"}}], "freeze_training")
+    Traceback (most recent call last):
+    refreeze.errors.InvalidSpec: freeze_training[0].layers = {'stem'} must be plain data, as in JSON
+    """
+    todo: list[tuple[object, _Place | None, int]] = [(data, None, 0)]
+    left = MOST_VALUES
+    while todo:
+        value, place, depth = todo.pop()
+        if wrong := _wrong(value):
+            raise InvalidSpec(_shown(where, place), value, wrong)
+        if isinstance(value, Mapping | list | tuple):
+            left -= len(value)
+            if left < 0:
+                raise InvalidSpec(where or "config", value, f"part of data of at most {MOST_VALUES:,} values")
+            if depth == NESTING_LIMIT:
+                raise InvalidSpec(where or "config", value, f"nested at most {NESTING_LIMIT} levels deep")
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            todo += [(item, (place, key), depth + 1) for key, item in reversed(list(items))]
+
+
+def wrong_text(text: str) -> str | None:
+    """Return what a text must be that is too long, or that no encoding can write; None for any other."""
+    if len(text) > MOST_TEXT:
+        return f"at most {MOST_TEXT:,} characters long"
+    return None if text.isascii() or not _SURROGATE.search(text) else "text without half of a surrogate pair"
+
+
+def _wrong(value: object) -> str | None:
+    """Return what ``value`` must be, whatever is in it."""
+    if isinstance(value, str):
+        return wrong_text(value)
+    if isinstance(value, int) and not -_MOST < value < _MOST:
+        return f"an integer of at most {MOST_DIGITS:,} digits"
+    if isinstance(value, Mapping):
+        wrong = next(filter(None, (wrong_text(key) for key in value if isinstance(key, str))), None)
+        return wrong and f"an object with keys that are {wrong}"
+    return "plain data, as in JSON" if isinstance(value, set | frozenset | Decimal) else None
+
+
+def _shown(where: str, place: _Place | None) -> str:
+    """Return ``place`` as configurations are written in errors, such as ``freeze_training[0].layers``."""
+    parts = []
+    while place is not None:
+        place, key = place
+        parts.append(f"[{key}]" if isinstance(key, int) else f".{key}")
+    return (where + "".join(reversed(parts))).lstrip(".") or "config"
