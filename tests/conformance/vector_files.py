@@ -1,4 +1,4 @@
-"""Files of vectors as this project keeps them: their schema, their form, and what the schema cannot say."""
+"""Files of vectors as this project keeps them: their form, and what their schema cannot say."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from refreeze import InvalidSpec
 from refreeze.conformance.clauses import clauses
 from refreeze.conformance.protocol import Schedule, read_answer, segments_request
 from refreeze.conformance.vectors import File, Vector
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a file of vectors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(File)}
 
 
 def lint(found: dict[Path, File]) -> list[str]:

@@ -109,6 +109,13 @@ def test_the_error_in_the_readme_is_what_the_command_line_says(tmp_path):
     assert (done.returncode, " ".join(done.stderr.split())) == (2, shown.strip())
 
 
+def test_the_hooks_before_a_commit_are_what_tox_checks_first():
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [hook["entry"] for hook in local["hooks"]] == re.findall(
+        r"^    py: ((?:ruff|mypy)[^>\n]*)$", TOX, re.MULTILINE
+    )
+
+
 def test_the_citation_is_of_this_version_and_licence():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0"

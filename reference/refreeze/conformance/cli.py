@@ -184,6 +184,7 @@ def export(folder: Annotated[Path, typer.Argument(help="A folder that does not e
     if folder.exists():
         raise InvalidSpec("folder", str(folder), "the name of nothing that exists")
     shutil.copytree(kit_vectors.FOLDER, folder)
+    (folder / "schema.json").write_text(json.dumps(kit_vectors.schema(), indent=1) + "\n", encoding="utf-8")
     typer.echo(f"{len(kit_vectors.vectors())} vectors in {len(kit_vectors.files())} files written to {folder}")
 
 

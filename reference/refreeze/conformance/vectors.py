@@ -1,8 +1,7 @@
 """Vectors: single requests with the answer that a clause demands, worked out by hand from it, for any language.
 
 A file ``vectors/<clause>/<topic>.json`` is a list of vectors about one clause. Where there are too many to work out by
-hand, the file says so: ``generated`` has the seed and the command, and the tests generate it again. ``schema.json``
-beside them is the JSON Schema of a file.
+hand, the file says so: ``generated`` has the seed and the command, and the tests generate it again.
 """
 
 from __future__ import annotations
@@ -80,6 +79,11 @@ def files() -> dict[Path, File]:
         except msgspec.MsgspecError as error:
             raise InvalidSpec(f"vectors/{path.parent.name}/{path.name}", "", f"a file of vectors ({error})") from None
     return found
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a file of vectors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(File)}
 
 
 def vectors(clause: str | None = None) -> dict[str, Vector]:
