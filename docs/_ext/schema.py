@@ -8,10 +8,12 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from refreeze.dialects import dialect
+from refreeze.conformance import vectors
+from refreeze.dialects import BUILT_IN, dialect
 from sphinx.util.docutils import SphinxDirective
 
 Table = tuple[str, str, list[tuple[str, str, str, str]]]
@@ -97,6 +99,17 @@ class Schema(SphinxDirective):
         return self.parse_text_to_nodes(fenced)
 
 
+def write(app: Any) -> list[tuple[str, dict[str, Any], str]]:
+    """Write the JSON Schema of each dialect's files, and of a file of vectors, to ``schemas/`` of the site."""
+    folder = Path(app.outdir) / "schemas"
+    folder.mkdir(exist_ok=True, parents=True)
+    found = {name: dialect(name).file_schema() for name in BUILT_IN} | {"vectors": vectors.schema()}
+    for name, schema in found.items():
+        (folder / f"{name}.json").write_text(json.dumps(schema, indent=1) + "\n", encoding="utf-8")
+    return []
+
+
 def setup(app: Any) -> None:
-    """Register the directive."""
+    """Register the directive, and the files beside the pages."""
     app.add_directive("schema", Schema)
+    app.connect("html-collect-pages", write)
