@@ -1,6 +1,8 @@
 """What an import costs, and that imports point downwards only."""
 
 import ast
+import collections
+import graphlib
 import json
 import subprocess
 import sys
@@ -114,6 +116,53 @@ def test_imports_point_downwards_only():
 )  # fmt: skip
 def test_an_import_that_points_upwards_is_found(module, source, found):
     assert violations(module, source) == found
+
+
+def graph(found: dict[str, str]) -> dict[str, set[str]]:
+    """Return, for each of the modules, those of them that it imports, at its top or in a function."""
+
+    def module_of(name: str) -> str:
+        while name not in found:
+            name = name.rpartition(".")[0]
+        return name
+
+    return {
+        module: {
+            module_of(name.removeprefix("refreeze").removeprefix("."))
+            for name, _ in imports(ast.parse(source))
+            if name.partition(".")[0] == "refreeze"
+        }
+        - {module}
+        for module, source in found.items()
+    }
+
+
+def test_no_imports_go_round_in_a_circle():
+    """Not in functions either; a package that finds its modules by name, as the registry of dialects does, may."""
+    graphlib.TopologicalSorter(graph(modules())).prepare()
+
+
+def test_a_circle_is_found():
+    circle = {
+        "": "",
+        "a": "from refreeze import b",
+        "b": "def f():\n    import refreeze.c",
+        "c": "from refreeze.a import g",
+    }
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(graph(circle)).prepare()
+
+
+def public_classes(found: dict[str, str]) -> list[str]:
+    """Return the name of each class at the top of a module."""
+    nodes = (node for source in found.values() for node in ast.parse(source).body)
+    return [node.name for node in nodes if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
+
+
+def test_no_two_classes_share_a_name():
+    counted = collections.Counter(public_classes(modules()))
+    assert len(counted) > 80
+    assert [name for name, number in counted.items() if number > 1] == []
 
 
 PROGRAM = """

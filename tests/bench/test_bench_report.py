@@ -11,7 +11,7 @@ import pytest
 from refreeze import InvalidSpec
 from refreeze.bench.report import report
 from refreeze.bench.requirements import required
-from refreeze.bench.stored import Run, read
+from refreeze.bench.stored import StoredRun, read
 from stored_runs import bench, write
 
 ROOT = Path(__file__).parents[2]
@@ -35,8 +35,8 @@ def figures(**changed: Any) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def run_of(*benchmarks: dict[str, Any]) -> Run:
-    return msgspec.convert({"benchmarks": list(benchmarks)}, Run)
+def run_of(*benchmarks: dict[str, Any]) -> StoredRun:
+    return msgspec.convert({"benchmarks": list(benchmarks)}, StoredRun)
 
 
 def rows(*benchmarks: dict[str, Any]) -> list[tuple[str, ...]]:

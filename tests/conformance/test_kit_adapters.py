@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 from faulty import whole
 from refreeze import InvalidSpec
-from refreeze.conformance.adapters import Fault, load
+from refreeze.conformance.adapters import load
 from refreeze.conformance.catalogue import checks
-from refreeze.conformance.protocol import Applied, Canonical, Rejected, Schedule, Unsupported, segments_request
+from refreeze.conformance.protocol import (
+    Applied,
+    Canonical,
+    Fault,
+    Rejected,
+    Schedule,
+    UnsupportedRequest,
+    segments_request,
+)
 from refreeze.conformance.runner import run
 
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -181,7 +189,7 @@ def test_unsupported_may_depend_on_features_and_on_nothing_else():
     ]
     honest = load(supports(lambda request: "round_robin" not in str(request["config"])))
     answers = [honest.ask(request) for request in requests]
-    assert [isinstance(answer, Unsupported) for answer in answers] == [False] * 4 + [True] * 2 + [False] * 2
+    assert [isinstance(answer, UnsupportedRequest) for answer in answers] == [False] * 4 + [True] * 2 + [False] * 2
     assert len(honest.unsupported) == 2
     for lie in (lambda request: request["total"] == 0, lambda request: request["id"] == "c1"):
         adapter = load(supports(lie))
@@ -204,4 +212,4 @@ def test_answers_show_what_they_are():
     assert str(Rejected("conflict", "two rates")) == "error conflict (two rates)"
     assert str(Applied(frozenset(), 3)) == "frozen -, 3 flipped"
     assert str(Canonical([1, None])) == "[1,null]"
-    assert str(Unsupported()) == "unsupported"
+    assert str(UnsupportedRequest()) == "unsupported"

@@ -10,9 +10,10 @@ import right_executor
 import wrong_executors
 from hypothesis import given, settings
 from refreeze import InvalidSpec
-from refreeze.conformance.adapters import Fault, load
+from refreeze.conformance.adapters import load
 from refreeze.conformance.catalogue import checks, laws
 from refreeze.conformance.execution.cases import FAMILIES, NAMES, STAGES, WINDOWS, runs
+from refreeze.conformance.protocol import Fault
 from refreeze.conformance.runner import Profile, run, run_check
 from test_kit_runner import refreeze as command
 from wrong_executors import FIRST, MORE, executor

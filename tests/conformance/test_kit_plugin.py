@@ -10,7 +10,7 @@ from pathlib import Path
 
 import brute_force
 import pytest
-from refreeze.conformance.adapters import Fault
+from refreeze.conformance.protocol import Fault
 from refreeze.conformance.pytest_plugin import parametrize_with_laws
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from refreeze.bench.stored import Benchmark, Run
+from refreeze.bench.stored import Benchmark, StoredRun
 from refreeze.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _COLOURS = ("#2f6fa7", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 Curves = dict[str, list[tuple[float, float]]]
 
 
-def pictures(run: Run) -> dict[str, tuple[str, Figure]]:
+def pictures(run: StoredRun) -> dict[str, tuple[str, Figure]]:
     """Return name -> what it shows and the figure, of those that the run has the figures for."""
     try:
         from matplotlib import style

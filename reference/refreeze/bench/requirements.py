@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from refreeze.bench.stored import Line, Ratio, Run, number, paired, ratio
+from refreeze.bench.stored import Line, Ratio, StoredRun, number, paired, ratio
 from refreeze.errors import InvalidSpec
 
 Name = tuple[Line, Line]
@@ -35,7 +35,7 @@ class Requirement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     least: float | None = None
     most: float | None = None
 
-    def measured(self, run: Run) -> Ratio | None:
+    def measured(self, run: StoredRun) -> Ratio | None:
         """Return the ratio, None if a benchmark that it needs was not run."""
         of, by = run.find(*self.of), run.find(*(self.by or self.of))
         if of is None or by is None:
@@ -48,7 +48,7 @@ class Requirement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         )
         return ratio(of.stats, by.stats, less, plus)
 
-    def row(self, run: Run) -> tuple[str, str, str, str]:
+    def row(self, run: StoredRun) -> tuple[str, str, str, str]:
         """Return what it is, what is allowed, what was measured and whether it holds, for a table."""
         found = self.measured(run)
         bounds = [f"{sign} {number(b)}" for sign, b in (("≥", self.least), ("≤", self.most)) if b is not None]
@@ -58,7 +58,7 @@ class Requirement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return self.what, ", ".join(bounds), str(found), ("yes" if holds else "no") if bounds else ""
 
 
-def required(run: Run, path: Path) -> list[tuple[str, str, str, str]]:
+def required(run: StoredRun, path: Path) -> list[tuple[str, str, str, str]]:
     """Return a row for each requirement of a file; raises ``InvalidSpec`` for what is no file of requirements."""
     try:
         found = msgspec.convert(

@@ -153,7 +153,7 @@ class NotRun(Struct, frozen=True):
         return " ".join("".join(char if char.isprintable() else " " for char in self.reason).split())
 
 
-class Run(Struct, frozen=True, kw_only=True):
+class StoredRun(Struct, frozen=True, kw_only=True):
     """What one run of the benchmarks has stored."""
 
     benchmarks: Annotated[list[Benchmark], Meta(min_length=1)]
@@ -175,7 +175,7 @@ class Run(Struct, frozen=True, kw_only=True):
         return next((bench for bench in self.benchmarks if (bench.group, bench.case) == (group, case)), None)
 
 
-def read(where: str, reference: str, storage: str = ".benchmarks") -> Run:
+def read(where: str, reference: str, storage: str = ".benchmarks") -> StoredRun:
     """Return the run in a JSON file of pytest-benchmark, or the one of that number or name in the folder ``storage``.
 
     Raises ``InvalidSpec`` unless there is exactly one, and ``Unsupported`` without pytest-benchmark.
@@ -190,7 +190,7 @@ def read(where: str, reference: str, storage: str = ".benchmarks") -> Run:
         found = [data for _, data in files.FileStorage(folder, problems).load(reference)]
         if len(found) != 1:
             raise ValueError("; ".join(problems) or f"{len(found)} match")
-        return msgspec.convert(found[0], Run)
+        return msgspec.convert(found[0], StoredRun)
     except (ValueError, KeyError, TypeError, RecursionError, NotImplementedError) as error:  # msgspec's is a ValueError
         raise InvalidSpec(where, reference, f"{allowed} ({error})") from None
 

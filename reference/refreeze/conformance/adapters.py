@@ -17,39 +17,26 @@ import signal
 import subprocess
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from refreeze.conformance.execution.observed import Ran
-from refreeze.conformance.protocol import PROTOCOL, Answer, Level, Request, Unsupported, features, read_answer
-from refreeze.errors import InvalidSpec
-from refreeze.errors import Unsupported as CannotRun
+from refreeze.conformance.execution.observations import Ran
+from refreeze.conformance.protocol import (
+    PROTOCOL,
+    Answer,
+    Fault,
+    FaultKind,
+    Level,
+    Request,
+    UnsupportedRequest,
+    crash,
+    features,
+    read_answer,
+)  # fmt: skip
+from refreeze.errors import InvalidSpec, Unsupported
 from refreeze.loading import load_object
-
-FaultKind = Literal[
-    "not-started", "crashed", "timeout", "rubbish", "wrong-id", "out-of-order", "malformed", "lied-unsupported"
-]  # fmt: skip
-
-
-class Fault(Exception):
-    """The adapter is at fault, not the schedule: nothing that it answers can be judged."""
-
-    def __init__(self, kind: FaultKind, detail: str, request: Request | None = None) -> None:
-        super().__init__(kind, detail)
-        self.kind: FaultKind = kind
-        self.detail, self.request = detail, request
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.detail}"
-
-
-def crash(error: BaseException) -> Fault:
-    """Return the fault of an implementation that raised what it should not have."""
-    *_, place = traceback.extract_tb(error.__traceback__)
-    return Fault("crashed", f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})")
 
 
 class InProcess:
@@ -220,7 +207,7 @@ class Responder(Adapter):
             answer = read_answer(request["op"], data)
         except InvalidSpec as error:
             raise Fault("malformed", str(error)) from None
-        self._remember(features(request), isinstance(answer, Unsupported))
+        self._remember(features(request), isinstance(answer, UnsupportedRequest))
         return answer
 
     def close(self) -> None:
@@ -300,9 +287,9 @@ def load(
     try:
         import keras
     except ImportError as error:
-        raise CannotRun(f"executors need Keras: pip install 'refreeze[tensorflow]' ({error})") from None
+        raise Unsupported(f"executors need Keras: pip install 'refreeze[tensorflow]' ({error})") from None
     if (backend := keras.backend.backend()) != "tensorflow":
-        raise CannotRun(f"executors are tried on TensorFlow, not on {backend}; set KERAS_BACKEND=tensorflow")
+        raise Unsupported(f"executors are tried on TensorFlow, not on {backend}; set KERAS_BACKEND=tensorflow")
     return Executor(name, found)
 
 

@@ -20,7 +20,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from refreeze.conformance import vectors as kit_vectors
-from refreeze.conformance.adapters import Adapter, Fault, load
+from refreeze.conformance.adapters import Adapter, load
+from refreeze.conformance.protocol import Fault
 from refreeze.errors import InvalidSpec, Unsupported
 
 _Adapter = Annotated[

@@ -22,7 +22,7 @@ from refreeze.conformance.protocol import (
     Rejected,
     Request,
     Schedule,
-    Unsupported,
+    UnsupportedRequest,
     read_answer,
 )
 
@@ -72,7 +72,7 @@ def _what(request: Request) -> str:
 
 def _asked(ask: Ask, request: Request) -> Answer:
     answer = ask(request)
-    if isinstance(answer, Unsupported):
+    if isinstance(answer, UnsupportedRequest):
         raise NotSupported
     return answer
 

@@ -1,20 +1,24 @@
-"""The wire protocol: what may be asked of an implementation, and what it may answer.
+"""The wire protocol, version 1: requests, answers and faults, each as a type.
 
-A request and its answer are one line of JSON each. A callable gets and returns the same as dictionaries.
+A request is one line of JSON, and so is its answer; a callable gets and returns the same as dictionaries. What goes
+over the wire is told here and nowhere else: another module may build a request or look at an answer, but the keys of a
+message, the ids of errors and the kinds of faults have no second definition. What is seen of a run of an executor is
+no message of this protocol: that is in ``execution.observations``.
 """
 
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from refreeze import Segment
-from refreeze.conformance.execution.observed import Ran
+from refreeze.conformance.execution.observations import Ran
 from refreeze.dialects import dialect
 from refreeze.errors import InvalidSpec
 
@@ -23,7 +27,80 @@ Level = Literal["schedule", "execution"]
 ErrorId = Literal[
     "invalid-spec", "unknown-name", "needs-model", "empty-selection", "conflict", "schedule-mismatch"
 ]  # fmt: skip
+FaultKind = Literal[
+    "not-started", "crashed", "timeout", "rubbish", "wrong-id", "out-of-order", "malformed", "lied-unsupported"
+]  # fmt: skip
 Request = dict[str, Any]
+"""A request as it is sent; ``check_request`` reads it into one of the types below."""
+_Tick = Annotated[int, Meta(ge=0)]
+
+
+# Requests ----------------------------------------------------------------------------------------------------------
+class AnyRequest(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What every request has. The operation ``canonical`` needs no more: it asks for the canonical form."""
+
+    refreeze: Literal[1]
+    """The version of the protocol."""
+    id: str
+    """The answer has the same id."""
+    op: str
+    """The operation: segments, apply, canonical or run."""
+    dialect: str
+    config: Any
+
+
+class SegmentsRequest(AnyRequest, forbid_unknown_fields=True, kw_only=True):
+    """Asks for the segments of [start, total)."""
+
+    names: list[str] | None = None
+    """What can be frozen, in the order of declaration; None: the names are not known."""
+    total: _Tick
+    steps_per_epoch: Annotated[int, Meta(ge=1)] = 1
+    start: _Tick = 0
+
+
+class ApplyRequest(AnyRequest, forbid_unknown_fields=True, kw_only=True):
+    """Asks what is frozen after the configuration is applied once, at ``tick``."""
+
+    names: list[str]
+    sizes: list[_Tick]
+    """The elements of each name."""
+    frozen: list[str]
+    """The names that are frozen before."""
+    tick: _Tick
+
+
+class RunRequest(AnyRequest, forbid_unknown_fields=True, kw_only=True):
+    """Asks an executor to train the kit's model; it is never sent to an implementation at schedule level."""
+
+    names: list[str]
+    total: _Tick
+    optimizer: str
+    off: list[str]
+    """The layers that the user has switched off."""
+    stop_after: int | None
+    """Training stops after so many epochs."""
+    fail_at: int | None
+    """This call of the fit function, from 0, fails."""
+    resumed: Any
+    """The configuration under which the run is then resumed on another model."""
+
+
+REQUESTS: dict[str, type[AnyRequest]] = {
+    "segments": SegmentsRequest,
+    "apply": ApplyRequest,
+    "canonical": AnyRequest,
+    "run": RunRequest,
+}
+"""The type of request of each operation."""
+
+
+def check_request(request: Request) -> AnyRequest:
+    """Return the request, read; raises ``InvalidSpec`` for one that is malformed."""
+    try:
+        return msgspec.convert(request, REQUESTS.get(str(request.get("op")), AnyRequest))
+    except msgspec.ValidationError as error:
+        raise InvalidSpec("request", request, f"a request of protocol {PROTOCOL} ({error})") from None
 
 
 def segments_request(
@@ -41,6 +118,7 @@ def segments_request(
     }
 
 
+# Answers -----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """Segments as they were answered, in whatever encoding; nothing is checked but the types."""
@@ -91,7 +169,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsupported:
+class UnsupportedRequest:
     """The request is not a capability of the implementation."""
 
     unsupported: Literal[True] = True
@@ -100,8 +178,8 @@ class Unsupported:
         return "unsupported"
 
 
-Answer = Schedule | Applied | Canonical | Ran | Rejected | Unsupported
-_FORMS: dict[str, type[Answer]] = {"segments": Schedule, "apply": Applied, "canonical": Canonical}
+Answer = Schedule | Applied | Canonical | Ran | Rejected | UnsupportedRequest
+_ANSWERS: dict[str, type[Answer]] = {"segments": Schedule, "apply": Applied, "canonical": Canonical}
 
 
 def read_answer(op: str, data: Any) -> Answer:
@@ -109,7 +187,7 @@ def read_answer(op: str, data: Any) -> Answer:
 
     Keys that the protocol does not know are ignored. Raises ``InvalidSpec`` for what is no answer to that.
     """
-    form: Any = Rejected if "error" in data else Unsupported if "unsupported" in data else _FORMS[op]
+    form: Any = Rejected if "error" in data else UnsupportedRequest if "unsupported" in data else _ANSWERS[op]
     try:
         answer: Answer = msgspec.convert(data, form)
     except msgspec.ValidationError as error:
@@ -117,6 +195,26 @@ def read_answer(op: str, data: Any) -> Answer:
     return answer
 
 
+# Faults ------------------------------------------------------------------------------------------------------------
+class Fault(Exception):
+    """The adapter is at fault, not the schedule: nothing that it answers can be judged."""
+
+    def __init__(self, kind: FaultKind, detail: str, request: Request | None = None) -> None:
+        super().__init__(kind, detail)
+        self.kind: FaultKind = kind
+        self.detail, self.request = detail, request
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"
+
+
+def crash(error: BaseException) -> Fault:
+    """Return the fault of an implementation that raised what it should not have."""
+    *_, place = traceback.extract_tb(error.__traceback__)
+    return Fault("crashed", f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})")
+
+
+# Capabilities ------------------------------------------------------------------------------------------------------
 @functools.cache
 def _vocabulary(name: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the keys that configurations of a dialect may have, and the words that may be their values."""

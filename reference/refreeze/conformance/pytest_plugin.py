@@ -33,8 +33,9 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     if reference is None and command is None:
         return
     from refreeze import ScheduleError
-    from refreeze.conformance.adapters import Fault, load
+    from refreeze.conformance.adapters import load
     from refreeze.conformance.catalogue import checks
+    from refreeze.conformance.protocol import Fault
 
     try:
         level = config.getoption("--refreeze-level")
@@ -82,7 +83,7 @@ class LawItem(pytest.Item):
 
     def runtest(self) -> None:
         """Check the law."""
-        from refreeze.conformance.adapters import Fault
+        from refreeze.conformance.protocol import Fault
 
         try:
             self._law()

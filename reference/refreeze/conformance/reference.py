@@ -4,55 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
-
-import msgspec
-from msgspec import Meta, Struct
+from typing import Any
 
 from refreeze import ScheduleError, cut, segments
+from refreeze.conformance.protocol import REQUESTS, AnyRequest, ApplyRequest, SegmentsRequest, check_request
 from refreeze.dialects import Dialect, dialect, kempner
 from refreeze.dialects.targets import Target
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy
 from refreeze.segments_json import to_json
 from refreeze.selectors import distinct
-
-_Tick = Annotated[int, Meta(ge=0)]
-
-
-class _Asked(Struct, forbid_unknown_fields=True, kw_only=True):
-    refreeze: Literal[1]
-    id: str
-    op: str
-    dialect: str
-    config: Any
-
-
-class _Segments(_Asked, forbid_unknown_fields=True, kw_only=True):
-    names: list[str] | None = None
-    total: _Tick
-    steps_per_epoch: Annotated[int, Meta(ge=1)] = 1
-    start: _Tick = 0
-
-
-class _Apply(_Asked, forbid_unknown_fields=True, kw_only=True):
-    names: list[str]
-    sizes: list[_Tick]
-    frozen: list[str]
-    tick: _Tick
-
-
-class _Run(_Asked, forbid_unknown_fields=True, kw_only=True):
-    names: list[str]
-    total: _Tick
-    optimizer: str
-    off: list[str]
-    stop_after: int | None
-    fail_at: int | None
-    resumed: Any
-
-
-_FORMS: dict[str, Any] = {"segments": _Segments, "apply": _Apply, "canonical": _Asked, "run": _Run}
 
 
 def respond(request: dict[str, Any]) -> dict[str, Any]:
@@ -73,12 +34,12 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     op, name = request.get("op"), request.get("dialect")
     if isinstance(op, str) and isinstance(name, str):
         known = _dialect(name)
-        if op not in _FORMS or op == "run" or known is None or (op != "segments" and name != "kempner"):
+        if op not in REQUESTS or op == "run" or known is None or (op != "segments" and name != "kempner"):
             return {"unsupported": True}
     match check_request(request):
-        case _Segments() as asked:
+        case SegmentsRequest() as asked:
             return _segments(asked, dialect(asked.dialect))
-        case _Apply() as asked:
+        case ApplyRequest() as asked:
             return _apply(asked)
         case asked:
             return _canonical(asked)
@@ -92,15 +53,7 @@ def _dialect(name: str) -> Dialect | None:
         return None
 
 
-def check_request(request: dict[str, Any]) -> Any:
-    """Return the request, checked; raises ``InvalidSpec`` for one that is malformed."""
-    try:
-        return msgspec.convert(request, _FORMS.get(str(request.get("op")), _Asked))
-    except msgspec.ValidationError as error:
-        raise InvalidSpec("request", request, f"a request of protocol 1 ({error})") from None
-
-
-def _segments(asked: _Segments, known: Dialect) -> dict[str, Any]:
+def _segments(asked: SegmentsRequest, known: Dialect) -> dict[str, Any]:
     if asked.start > asked.total:
         raise InvalidSpec("start", asked.start, f"in 0..{asked.total}")
     names = None if asked.names is None else distinct(asked.names, "names")
@@ -134,7 +87,7 @@ class Execution:
 execution = Execution()
 
 
-def _apply(asked: _Apply) -> dict[str, Any]:
+def _apply(asked: ApplyRequest) -> dict[str, Any]:
     names = distinct(asked.names, "names")
     if len(asked.sizes) != len(names):
         raise InvalidSpec("sizes", asked.sizes, f"{len(names)} numbers, one per name")
@@ -150,7 +103,7 @@ def _apply(asked: _Apply) -> dict[str, Any]:
     return {"frozen": [name for name in names if not model[name].trainable], "flipped": sum(flipped.values())}
 
 
-def _canonical(asked: _Asked) -> dict[str, Any]:
+def _canonical(asked: AnyRequest) -> dict[str, Any]:
     config = kempner.DIALECT.parse(asked.config)
     kempner.checked_modules(config)  # raises what is wrong
     form: list[tuple[int, object]] = []

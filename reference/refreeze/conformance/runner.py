@@ -20,12 +20,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 import refreeze
-from refreeze.conformance import reference
-from refreeze.conformance.adapters import Adapter, Fault
+from refreeze.conformance.adapters import Adapter
 from refreeze.conformance.catalogue import Check, laws
 from refreeze.conformance.known_failures import KnownFailure
 from refreeze.conformance.laws import Broken, Case, NotSupported
-from refreeze.conformance.protocol import PROTOCOL
+from refreeze.conformance.protocol import PROTOCOL, Fault, check_request
 from refreeze.errors import InvalidSpec
 
 Verdict = Literal["holds", "broken", "known", "unsupported"]
@@ -207,7 +206,7 @@ def _result(
 def try_given_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
     """Return what ``try_case`` does, of a case from outside; raises ``InvalidSpec`` also if it is none of the law."""
     for key in {"request", "other"} & case.keys():
-        reference.check_request({"refreeze": PROTOCOL, "id": "", **case[key]})
+        check_request({"refreeze": PROTOCOL, "id": "", **case[key]})
     try:
         return try_case(adapter, check, case)
     except (KeyError, TypeError, AttributeError) as error:

@@ -20,7 +20,7 @@ from refreeze.errors import InvalidSpec, UnknownName
 from refreeze.policy import Policy, always, never, rate, shift, stages, union
 
 
-class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class ChainThawConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The stages of a chain-thaw."""
 
     epochs: Count | Annotated[tuple[Count, ...], Meta(min_length=1)]
@@ -35,7 +35,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Set at the start of every other stage (DeepMoji: 0.0001)."""
 
 
-def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
+def policy(config: ChainThawConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in epochs.
 
     With E the epochs of a stage, one number for all: in [0, E) only ``new`` trains; in [k E, (k + 1) E), k = 1, 2, …,
@@ -44,7 +44,7 @@ def policy(config: Config, names: Sequence[str] | None = None, run: Run | None =
     Raises ``InvalidSpec`` unless ``epochs`` has one entry per stage but the last, ``UnknownName`` for a new layer that
     is none of ``layers``, and what ``layers`` can raise (NAM-1..3).
 
-    >>> thaw = policy(Config(epochs=2), ["stem", "body", "head"])
+    >>> thaw = policy(ChainThawConfig(epochs=2), ["stem", "body", "head"])
     >>> [sorted(thaw.frozen_at(epoch)) for epoch in (1, 2, 4, 6)]
     [['body', 'stem'], ['body', 'head'], ['head', 'stem'], []]
     """
@@ -67,7 +67,7 @@ def policy(config: Config, names: Sequence[str] | None = None, run: Run | None =
 DIALECT = Dialect(
     name="chain_thaw",
     source="DeepMoji, arXiv 1708.00524",
-    config=Config,
+    config=ChainThawConfig,
     unit="epochs",
     names="layers",
     build=policy,

@@ -18,7 +18,7 @@ from refreeze.dialects.fields import Layers, Share, exactly_share
 from refreeze.policy import Policy
 
 
-class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class ComposerConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The arguments of ``LayerFreezing``; a share is a number, taken by its decimal digits, or a string as "1/3"."""
 
     freeze_start: Share = 0.5
@@ -29,7 +29,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The layers, input first; the last one is never frozen."""
 
 
-def policy(config: Config, names: Sequence[str] | None, run: Run) -> Policy:
+def policy(config: ComposerConfig, names: Sequence[str] | None, run: Run) -> Policy:
     """Return the policy of a run of ``run.total`` epochs.
 
     During epoch e the first ``floor(level * (e / total - start) / (1 - start) * (n - 1))`` of the n layers are frozen,
@@ -39,7 +39,8 @@ def policy(config: Config, names: Sequence[str] | None, run: Run) -> Policy:
     Raises ``InvalidSpec`` for shares out of range, and what ``layers`` can raise (NAM-1..3).
 
     >>> names = ["stem", "body", "head"]
-    >>> [sorted(policy(Config(freeze_start="1/3"), names, Run(total=9)).frozen_at(epoch)) for epoch in (5, 6, 8)]
+    >>> third = policy(ComposerConfig(freeze_start="1/3"), names, Run(total=9))
+    >>> [sorted(third.frozen_at(epoch)) for epoch in (5, 6, 8)]
     [[], ['stem'], ['stem']]
     """
     total = run.total
@@ -55,7 +56,7 @@ def policy(config: Config, names: Sequence[str] | None, run: Run) -> Policy:
 DIALECT = Dialect(
     name="composer",
     source="MosaicML Composer, LayerFreezing",
-    config=Config,
+    config=ComposerConfig,
     unit="epochs",
     names="layers",
     build=policy,

@@ -52,7 +52,7 @@ class BnFreeze(_Call, tag="bn_freeze", forbid_unknown_fields=True, frozen=True, 
     """True: they do from now on. False: those that are not frozen no longer do."""
 
 
-class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class FastaiConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The layers of a learner and the calls made on it."""
 
     groups: Annotated[tuple[Names, ...], Meta(min_length=1)]
@@ -63,7 +63,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Which layers are batch normalizations."""
 
 
-def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
+def policy(config: FastaiConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy of the calls, in epochs.
 
     Before the first call all groups train. In [epoch of a call, epoch of the next) holds what was called last: with
@@ -74,7 +74,7 @@ def policy(config: Config, names: Sequence[str] | None = None, run: Run | None =
     ``names`` are the layers, or None for groups to be taken as they are. Raises ``UnknownName``, ``InvalidSpec`` for a
     layer in two groups, and without names ``NeedsModel`` for one in a container that is given too.
 
-    >>> learner = Config(groups=(("stem",), ("body",), ("head",)), calls=(Freeze(at=0), FreezeTo(at=3, n=-2)))
+    >>> learner = FastaiConfig(groups=(("stem",), ("body",), ("head",)), calls=(Freeze(at=0), FreezeTo(at=3, n=-2)))
     >>> [sorted(policy(learner).frozen_at(epoch)) for epoch in (0, 3)]
     [['body', 'stem'], ['stem']]
     """
@@ -175,7 +175,7 @@ def in_inference_mode(model: Any, batch_norm: Iterable[str] | None = None) -> fr
 DIALECT = Dialect(
     name="fastai",
     source="fastai 0.7, Learner.freeze_to, unfreeze, bn_freeze",
-    config=Config,
+    config=FastaiConfig,
     unit="epochs",
     names="layers",
     build=policy,

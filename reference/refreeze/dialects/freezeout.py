@@ -24,7 +24,7 @@ from refreeze.rates import Rates, cosine
 _POWER = {"linear": 1, "squared": 2, "cubic": 3}
 
 
-class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class FreezeOutConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The options of FreezeOut's training script."""
 
     t_0: Share = 0.8
@@ -39,12 +39,12 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The layers, input first; the last one is never frozen."""
 
 
-def shares(config: Config, names: Sequence[str] | None) -> dict[str, Fraction]:
+def shares(config: FreezeOutConfig, names: Sequence[str] | None) -> dict[str, Fraction]:
     """Return the share of the run for which each layer trains: ``(t_0 + (1 - t_0) * i / (n - 1)) ** power``, exactly.
 
     Layer i of n, from 0; that of the last one is 1.
 
-    >>> shares(Config(t_0="1/2", how_scale="squared"), ["stem", "body", "head"])
+    >>> shares(FreezeOutConfig(t_0="1/2", how_scale="squared"), ["stem", "body", "head"])
     {'stem': Fraction(1, 4), 'body': Fraction(9, 16), 'head': Fraction(1, 1)}
     """
     t_0, power = exactly_share("t_0", config.t_0, least="(0"), _POWER[config.how_scale]
@@ -54,13 +54,13 @@ def shares(config: Config, names: Sequence[str] | None) -> dict[str, Fraction]:
     return found | {layers[-1]: Fraction(1)}
 
 
-def policy(config: Config, names: Sequence[str] | None, run: Run) -> Policy:
+def policy(config: FreezeOutConfig, names: Sequence[str] | None, run: Run) -> Policy:
     """Return the policy of a run of ``run.total`` steps.
 
     The boundary is strict: a layer with the share t trains in the steps ``j <= t * total`` and is frozen from the first
     ``j > t * total`` on, to the end. Raises ``InvalidSpec`` for a share out of range, and what ``layers`` can raise.
 
-    >>> halves = Config(t_0="1/2", how_scale="linear")
+    >>> halves = FreezeOutConfig(t_0="1/2", how_scale="linear")
     >>> [sorted(policy(halves, ["stem", "head"], Run(total=10)).frozen_at(step)) for step in (5, 6)]
     [[], ['stem']]
     """
@@ -68,7 +68,7 @@ def policy(config: Config, names: Sequence[str] | None, run: Run) -> Policy:
     return frozen_from({name: math.floor(t * total) + 1 for name, t in shares(config, names).items()}, total)
 
 
-def rates(config: Config, names: Sequence[str] | None, run: Run) -> Rates:
+def rates(config: FreezeOutConfig, names: Sequence[str] | None, run: Run) -> Rates:
     """Return the learning rate of each layer, in steps: half a cosine from its peak at step 0 to 0 at step t * total.
 
     At step ``j <= t * total`` it is ``learning_rate / (2 t) * (1 + cos(pi * j / (t * total)))``, without ``scale_lr``
@@ -87,7 +87,7 @@ def rates(config: Config, names: Sequence[str] | None, run: Run) -> Rates:
 DIALECT = Dialect(
     name="freezeout",
     source="FreezeOut, arXiv 1706.04983",
-    config=Config,
+    config=FreezeOutConfig,
     unit="steps",
     names="layers",
     build=policy,

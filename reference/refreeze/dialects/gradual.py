@@ -19,7 +19,7 @@ from refreeze.rates import Rates, discriminative
 from refreeze.selectors import distinct
 
 
-class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class GradualConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Which groups, how fast they thaw, and how fast they learn."""
 
     groups: Annotated[tuple[Names, ...], Meta(min_length=1)] | None = None
@@ -32,7 +32,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """By what the rate of each group is divided for the one before it, >= 1."""
 
 
-def _groups(config: Config, names: Sequence[str] | None) -> list[tuple[str, ...]]:
+def _groups(config: GradualConfig, names: Sequence[str] | None) -> list[tuple[str, ...]]:
     if config.groups is None:
         return [(name,) for name in chosen("all", names, "groups")]
     check_apart(names, "groups", *config.groups)
@@ -41,13 +41,13 @@ def _groups(config: Config, names: Sequence[str] | None) -> list[tuple[str, ...]
     return groups
 
 
-def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
+def policy(config: GradualConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in epochs: during epoch e the last ``e // every + 1`` groups train, the others are frozen.
 
     So the group with d groups after it is frozen in [0, d * every). Raises ``InvalidSpec`` for a layer in two groups,
     ``NeedsModel`` if neither groups nor ``names`` are given, and ``UnknownName`` (NAM-2).
 
-    >>> thaw = policy(Config(every=2), ["stem", "body", "head"])
+    >>> thaw = policy(GradualConfig(every=2), ["stem", "body", "head"])
     >>> [sorted(thaw.frozen_at(epoch)) for epoch in (1, 2, 3, 4)]
     [['body', 'stem'], ['stem'], ['stem'], []]
     """
@@ -55,7 +55,7 @@ def policy(config: Config, names: Sequence[str] | None = None, run: Run | None =
     return frozen_until({name: d * config.every for d, group in enumerate(groups) for name in group})
 
 
-def rates(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Rates | None:
+def rates(config: GradualConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Rates | None:
     """Return ``learning_rate / factor ** d`` for the group with d groups after it, always; None without a rate."""
     if config.learning_rate is None:
         return None
@@ -65,7 +65,7 @@ def rates(config: Config, names: Sequence[str] | None = None, run: Run | None = 
 DIALECT = Dialect(
     name="gradual",
     source="ULMFiT, arXiv 1801.06146",
-    config=Config,
+    config=GradualConfig,
     unit="epochs",
     names="layers",
     build=policy,

@@ -49,7 +49,7 @@ class FreezeStage(Struct, forbid_unknown_fields=True, frozen=True):
     """Each overrides the one with the same module that was active before."""
 
 
-class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class KempnerConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The keys ``freeze``, ``freeze_schedule`` and ``module_patterns`` of KempnerForge's ``[vlm]``."""
 
     freeze: tuple[FreezeSpec, ...] = ()
@@ -161,7 +161,7 @@ def effective_freeze(
     return list(active.values())
 
 
-def checked_modules(config: Config) -> dict[str, str]:
+def checked_modules(config: KempnerConfig) -> dict[str, str]:
     """Return place -> module for every specification, of whatever stage.
 
     Raises what is wrong whatever the names are: ``InvalidSpec`` unless the start steps increase strictly (KMP-6),
@@ -183,7 +183,7 @@ def checked_modules(config: Config) -> dict[str, str]:
     return modules
 
 
-def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
+def policy(config: KempnerConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy of a configuration, in steps.
 
     In [start_step, next start_step) the specifications of ``effective_freeze`` are active: of the parameters that any
@@ -211,7 +211,7 @@ def policy(config: Config, names: Sequence[str] | None = None, run: Run | None =
 DIALECT = Dialect(
     name="kempner",
     source="KempnerForge, kempnerforge.training.freeze",
-    config=Config,
+    config=KempnerConfig,
     unit="steps",
     names="parameters",
     build=policy,

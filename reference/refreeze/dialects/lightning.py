@@ -21,7 +21,7 @@ from refreeze.policy import Policy, always, never, union
 from refreeze.rates import Rates
 
 
-class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class LightningConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The arguments of ``BackboneFinetuning``, the layers that they are about, and the other layers' learning rate."""
 
     unfreeze_backbone_at_epoch: Tick = 10
@@ -42,7 +42,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """By what the backbone's rate grows in each epoch, until it reaches ``learning_rate``; >= 1."""
 
 
-def _backbone(config: Config, names: Sequence[str] | None) -> tuple[set[str], set[str]]:
+def _backbone(config: LightningConfig, names: Sequence[str] | None) -> tuple[set[str], set[str]]:
     """Return the backbone's layers without its batch normalizations, and those."""
     check_apart(names, "batch_norm", config.backbone, config.batch_norm)
     backbone = chosen(config.backbone, names, "backbone")
@@ -50,7 +50,7 @@ def _backbone(config: Config, names: Sequence[str] | None) -> tuple[set[str], se
     return {*backbone} - batch_norm, batch_norm
 
 
-def _initial(config: Config, top: float) -> float:
+def _initial(config: LightningConfig, top: float) -> float:
     """Return the backbone's rate in its first epoch; raises ``InvalidSpec`` if it could not grow up to ``top``."""
     given = config.backbone_initial_lr
     initial = top * config.backbone_initial_ratio_lr if given is None else given
@@ -59,13 +59,13 @@ def _initial(config: Config, top: float) -> float:
     return initial
 
 
-def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
+def policy(config: LightningConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in epochs: the backbone is frozen in [0, unfreeze_backbone_at_epoch).
 
     Its ``batch_norm`` layers train at all times, or never with ``train_bn=False``. All other layers keep the state that
     they had. Raises ``UnknownName`` (NAM-2), and ``InvalidSpec`` for a layer given twice.
 
-    >>> late = policy(Config(unfreeze_backbone_at_epoch=3), ["backbone/conv1", "backbone/conv2", "head"])
+    >>> late = policy(LightningConfig(unfreeze_backbone_at_epoch=3), ["backbone/conv1", "backbone/conv2", "head"])
     >>> [sorted(late.frozen_at(epoch)) for epoch in (2, 3)]
     [['backbone/conv1', 'backbone/conv2'], []]
     """
@@ -76,14 +76,14 @@ def policy(config: Config, names: Sequence[str] | None = None, run: Run | None =
     return union(held, (never if config.train_bn else always)(batch_norm))
 
 
-def rates(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Rates | None:
+def rates(config: LightningConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Rates | None:
     """Return the backbone's learning rate, in epochs, None if ``learning_rate`` is; batch normalizations have none.
 
     In the k-th epoch from ``unfreeze_backbone_at_epoch`` on it is ``initial`` for k = 0, and for k >= 1
     ``min(initial * multiplier ** k, learning_rate)``; before there is none. Raises ``InvalidSpec`` for an ``initial``
     that is 0 or infinite, or less than ``learning_rate / 1e300``.
 
-    >>> late = rates(Config(unfreeze_backbone_at_epoch=1, backbone=("stem",), learning_rate=0.5))
+    >>> late = rates(LightningConfig(unfreeze_backbone_at_epoch=1, backbone=("stem",), learning_rate=0.5))
     >>> [dict(late.learning_rates_at(epoch)) for epoch in (0, 1, 2, 5)]
     [{}, {'stem': 0.05}, {'stem': 0.1}, {'stem': 0.5}]
     """
@@ -110,7 +110,7 @@ def rates(config: Config, names: Sequence[str] | None = None, run: Run | None = 
 DIALECT = Dialect(
     name="lightning",
     source="PyTorch Lightning 2.6, BackboneFinetuning",
-    config=Config,
+    config=LightningConfig,
     unit="epochs",
     names="layers",
     build=policy,

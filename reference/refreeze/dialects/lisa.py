@@ -20,7 +20,7 @@ from refreeze.policy import Policy, invert, never, union
 from refreeze.windows import random_windows
 
 
-class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class LisaConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """How many layers train at a time, and for how long."""
 
     n_layers: Count
@@ -35,7 +35,7 @@ class Config(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """In [0, 2^64)."""
 
 
-def policy(config: Config, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
+def policy(config: LisaConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in steps.
 
     In the steps [k * step_interval, (k + 1) * step_interval) the ``n_layers`` layers of the draw number k train, of
@@ -44,7 +44,7 @@ def policy(config: Config, names: Sequence[str] | None = None, run: Run | None =
     Raises ``InvalidSpec`` for numbers out of range and for a layer that both is drawn and always trains,
     ``EmptySelection`` if no layer is left to draw, and what ``layers`` can raise (NAM-1..3).
 
-    >>> some = policy(Config(n_layers=1, step_interval=10, always_on=("head",), seed=4), ["a", "b", "c", "head"])
+    >>> some = policy(LisaConfig(n_layers=1, step_interval=10, always_on=("head",), seed=4), ["a", "b", "c", "head"])
     >>> [sorted(some.frozen_at(step)) for step in (0, 9, 10)]
     [['a', 'b'], ['a', 'b'], ['b', 'c']]
     """
@@ -66,7 +66,7 @@ def policy(config: Config, names: Sequence[str] | None = None, run: Run | None =
 DIALECT = Dialect(
     name="lisa",
     source="LISA, arXiv 2403.17919",
-    config=Config,
+    config=LisaConfig,
     unit="steps",
     names="layers",
     build=policy,

@@ -13,14 +13,15 @@ with everything frozen do not count.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 from refreeze.errors import Unsupported
 from refreeze.keras.model import trainable_by_birth
-from refreeze.keras.options import OptimizerState
 from refreeze.rates import Rates
+
+OptimizerState = Literal["keep", "reset", "reset_unfrozen"]
 
 
 def check(model: Any, state: OptimizerState, sets_rate: bool) -> None:

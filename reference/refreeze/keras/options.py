@@ -8,10 +8,10 @@ from typing import Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from refreeze.errors import InvalidSpec
 from refreeze.keras.checkpoint import Checkpointer
+from refreeze.keras.optimizer import OptimizerState
 from refreeze.policy import check_int
 
 Switch = Literal["cached", "rebuild"]
-OptimizerState = Literal["keep", "reset", "reset_unfrozen"]
 BatchNorm = Literal["keras", "batch", "batch_fixed", "inference"]
 
 

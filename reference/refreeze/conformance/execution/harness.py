@@ -17,9 +17,8 @@ import keras
 import numpy as np
 
 from refreeze import segments
-from refreeze.conformance.adapters import Fault, crash
-from refreeze.conformance.execution.observed import Call, Ran, State
-from refreeze.conformance.protocol import ErrorId, Request
+from refreeze.conformance.execution.observations import Call, ModelState, Ran
+from refreeze.conformance.protocol import ErrorId, Fault, Request, crash
 from refreeze.conformance.reference import policy_of
 from refreeze.keras.model import nodes, trainable_by_birth
 
@@ -64,7 +63,7 @@ def _bits(variable: Any) -> bytes:
     return np.asarray(keras.ops.convert_to_numpy(variable)).tobytes()
 
 
-def state(model: Any) -> State:
+def state(model: Any) -> ModelState:
     """Return the state of ``model``."""
     named = {f"{node.path}/{weight.name}": weight for node in nodes(model) for weight in node.layer.weights}
     owners = {weight.path.replace("/", "_") + "_": name for name, weight in named.items()}
@@ -73,7 +72,7 @@ def state(model: Any) -> State:
         if owner := max((path for path in owners if variable.name.startswith(path)), key=len, default=""):
             slots[f"{owners[owner]}:{variable.name.removeprefix(owner)}"] = _bits(variable)
     held = set(map(id, trainable_by_birth(model))) - set(map(id, model.trainable_variables))
-    return State(
+    return ModelState(
         {name: _bits(weight) for name, weight in named.items()},
         slots,
         {n.path: n.layer.trainable and held.isdisjoint(map(id, n.layer.weights)) for n in nodes(model)},

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from refreeze import Segment, segments
-from refreeze.conformance.execution.observed import Call, Ran, State
+from refreeze.conformance.execution.observations import Call, ModelState, Ran
 from refreeze.conformance.laws import Ask, Broken, Case, NotSupported
 from refreeze.conformance.protocol import Request
 from refreeze.conformance.reference import policy_of
@@ -44,7 +44,7 @@ def _schedule(request: Request) -> tuple[Segment, ...]:
     return segments(policy_of(request), request["total"])
 
 
-def _scheduled(ask: Ask, request: Request) -> Iterator[tuple[str, Call, State, Segment]]:
+def _scheduled(ask: Ask, request: Request) -> Iterator[tuple[str, Call, ModelState, Segment]]:
     """Yield each call that returned, where it was, the state that it left, and the segment that it began in."""
     tick, schedule = 0, _schedule(request)
     for call in _ran(ask, request).calls:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ModelState:
     """A model and its optimizer at one moment."""
 
     weights: dict[str, bytes]
@@ -25,8 +25,8 @@ class Call:
     """A call of the fit function; nothing comes after one that failed."""
 
     epochs: int
-    before: State
-    after: State | None = None
+    before: ModelState
+    after: ModelState | None = None
     history: dict[str, list[Any]] | None = None
     """What the History that it returned holds."""
 
@@ -35,9 +35,9 @@ class Call:
 class Ran:
     """A run: what was there at its begin and its end, and how it ended."""
 
-    begun: State
+    begun: ModelState
     calls: tuple[Call, ...]
-    end: State
+    end: ModelState
     history: dict[str, list[Any]] | None = None
     """The history that the executor returned; None if it did not return."""
     epochs: list[int] | None = None
