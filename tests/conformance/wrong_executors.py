@@ -48,6 +48,8 @@ FIRST = [
       "                for name, layer in layers.items():\n                    layer.trainable = given[name]\n                raise", "EXE-9"),
     # left out, as there is nothing to train
     W(COMPILE, "if frozen >= set(layers):\n                continue\n            " + COMPILE, "EXE-10"),
+    # everything released, or the user's flags put back, at the end
+    W("merged = keras.callbacks.History()", "for layer in layers.values():\n            layer.trainable = True\n        merged = keras.callbacks.History()", "EXE-11"),
     W("optimizer.use_ema and", "False and", "EXE-12"),
     W("any(rate for *_, rate, _ in segments)", "[segment.__setitem__(3, None) for segment in segments] is None", "EXE-5-a_schedule"),
     # variables frozen in place of layers: batch normalizations use and move their statistics
@@ -93,6 +95,8 @@ MORE = [
     W("found = fit(stop - start)", "try:\n                found = fit(stop - start)\n            except Exception as error:\n"
       "                raise RuntimeError('training failed') from error", "EXE-9"),
     W("found = fit(stop - start)", "try:\n                found = fit(stop - start)\n            except Exception:\n                break", "EXE-9"),
+    W("merged = keras.callbacks.History()", "[setattr(layers[name], 'trainable', flag) for name, flag in given.items()]\n"
+      "        merged = keras.callbacks.History()", "EXE-11"),
     # names
     W("raise Refused(str(wrong)) from None", "return fit(total)", "NAM-2"),
     W("Refused(str(wrong))", 'Refused("invalid-spec")', "NAM-2"),

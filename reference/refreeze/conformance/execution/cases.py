@@ -127,6 +127,8 @@ def _refused(request: Request, error: str | None = None, before: str | None = No
 
 
 _ANY = (WINDOWS, OVERLAP, WHOLE)
+_LAST = STAGES | {"total": 4}
+"""A layer is frozen when the run ends."""
 _UNKNOWN = _refused(vl3d(spec(["stem"], 1, 2), spec(["haed"], 3, 4), total=5), "unknown-name", "changed")
 _RATED = _refused(vl3d(spec(["stem"], 1, 2, initial_learning_rate=RATE), total=3, optimizer="scheduled"))
 _AVERAGED = _refused(STAGES | {"optimizer": "ema"}, before="trained")
@@ -148,6 +150,7 @@ FAMILIES: dict[str, dict[str, Family]] = {
         ),
         "EXE-9-a_failure_comes_out": trained(check.fails, failing(), STAGES | {"fail_at": 1}),
         "EXE-10-everything_frozen": trained(check.nothing_trains, runs(), WHOLE),
+        "EXE-11-flags_stay_after_the_last_segment": trained(check.flags_stay, runs(), *_ANY, _LAST),
         "EXE-12-moving_averages_are_refused": chosen(check.refused, _AVERAGED),
         "RES-2-a_resumed_run_ends_alike": trained(
             check.resumes, interrupted(), STAGES | {"fail_at": 1, "resumed": STAGES["config"]}

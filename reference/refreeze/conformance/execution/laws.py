@@ -198,6 +198,13 @@ def fails(ask: Ask, case: Case) -> None:
     _expect("what moves in an epoch after the failure", _shown(moved), _shown(_trains(request, segment)))
 
 
+def flags_stay(ask: Ask, case: Case) -> None:
+    """After the run, those layers are trainable that trained in its last segment."""
+    request = case["request"]
+    trainable = {name for name, flag in _ran(ask, request).end.trainable.items() if flag}
+    _expect("trainable after the run", _shown(trainable), _shown(_trains(request, _schedule(request)[-1])))
+
+
 def nothing_trains(ask: Ask, case: Case) -> None:
     """A segment in which everything is frozen is a call with finite losses that moves neither weights nor slots."""
     request = case["request"]
