@@ -4,6 +4,11 @@ The core is here: policies (what is frozen when), schedules (their segments and 
 errors. ``refreeze.dialects`` reads the configurations of real systems, ``refreeze.keras`` runs schedules on Keras.
 """
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
 from refreeze.errors import (
     CheckpointError,
     Conflict,
@@ -45,6 +50,9 @@ from refreeze.schedule import (
 )
 from refreeze.windows import random_window, random_windows, round_robin, round_robin_window
 
+if TYPE_CHECKING:
+    from refreeze.plan import Configuration
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -77,6 +85,7 @@ __all__ = [
     "random_window",
     "random_windows",
     "rate",
+    "read",
     "replay",
     "round_robin",
     "round_robin_window",
@@ -86,3 +95,14 @@ __all__ = [
     "steps_per_epoch",
     "union",
 ]
+
+
+def read(path: str | os.PathLike[str]) -> Configuration:
+    """Return the configuration in the JSON, YAML or TOML file at ``path``, of whatever dialect, checked.
+
+    Its ``policy(names, total=..., steps_per_epoch=...)`` is what it means for these names in a run of so many ticks.
+    Raises ``InvalidSpec`` for a file that cannot be read or is malformed, and for what is no configuration.
+    """
+    from refreeze.plan import read as read_configuration  # msgspec and yaml, which the core does without
+
+    return read_configuration(path)

@@ -7,10 +7,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 import typer
 import typer.core
 from rich import box
@@ -19,13 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 import refreeze
-from refreeze import bench
+from refreeze import bench, segments_json
+from refreeze import plan as plans
 from refreeze.conformance import cli as conformance
-from refreeze.dialects import Dialect, dialect, dialects, files
+from refreeze.dialects import Dialect, dialect, dialects
 from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported
+from refreeze.limits import checked_names
 from refreeze.loading import call_object
-from refreeze.schedule import Segment, operations, segments
-from refreeze.selectors import distinct
+from refreeze.schedule import operations
 
 _USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
 """What a wrong call of a command raises; typer does not export it."""
@@ -101,32 +102,30 @@ def plan(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write, if not to the terminal.")] = None,
 ) -> None:
     """Compute a schedule, without training, and draw it."""
-    language, config = files.read(spec)
+    asked = refreeze.read(spec)
+    language, per = asked.dialect, steps_per_epoch or 1
     if language.unit == "steps" and steps_per_epoch is None:
         raise InvalidSpec("--steps-per-epoch", None, f"given: {language.name} counts steps")
-    per = steps_per_epoch or 1
     total, length = (epochs, "") if language.unit == "epochs" else (epochs * per, f" ({epochs:,} epochs of {per:,})")
-    known = _names(language, names, model)
-    policy = language.policy(config, known, total=total, steps_per_epoch=per)
-    run, shown = segments(policy, total), _in_order(config, policy.names) if known is None else known
+    found = plans.plan(asked, _names(language, names, model), total=total, steps_per_epoch=per)
     title = f"{Path(spec).name}: {language.name}, {total:,} {language.unit}{length}"
     if format == "json":
-        _write((json.dumps(_plain(language, total, shown, run), indent=1) + "\n").encode(), out)
+        _write((json.dumps(_plain(language, found), indent=1) + "\n").encode(), out)
         return
-    if not shown:
-        raise NeedsModel("config", config)
+    if not found.names:
+        raise NeedsModel("config", msgspec.json.decode(msgspec.json.encode(asked.config)))
     from refreeze import plot
 
     if format == "text":
         console = Console() if out is None else Console(file=io.StringIO(), width=100)
-        console.print(Text(title, "bold"), plot.text(run, shown, console.width), _table(run, shown), sep="\n")
+        timeline = plot.text(found.segments, found.names, console.width)
+        console.print(Text(title, "bold"), timeline, _table(found), sep="\n")
         if isinstance(console.file, io.StringIO):
             _write(console.file.getvalue().encode(), out)
         return
     if out is None and sys.stdout.isatty():
         raise InvalidSpec("--out", None, f"given: a terminal cannot show {format}")
-    rates = language.learning_rates(config, known, total=total, steps_per_epoch=per)
-    figure = plot.draw(run, shown, unit=language.unit, title=title, rates=rates)
+    figure = plot.draw(found.segments, found.names, unit=found.unit, title=title, rates=found.rates)
     _write(plot.render(figure, format), out)
 
 
@@ -138,7 +137,7 @@ def _names(language: Dialect, names: str | None, model: str | None) -> list[str]
         found = [name.strip() for name in names.split(",")]
         if "" in found:
             raise InvalidSpec("--names", names, "names separated by commas, none of them empty")
-        return list(distinct(found, "--names"))
+        return list(checked_names("--names", found))
     if model is None:
         return None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -152,30 +151,14 @@ def _names(language: Dialect, names: str | None, model: str | None) -> list[str]
     return models.layer_names(network) if language.names == "layers" else models.variable_names(network)
 
 
-def _in_order(config: object, names: frozenset[str]) -> list[str]:
-    """Return ``names`` in the order in which the configuration mentions them, the others behind, sorted."""
-
-    def strings(raw: object) -> Iterator[str]:
-        if isinstance(raw, str):
-            yield raw
-        elif isinstance(raw, dict | list):
-            for item in raw.values() if isinstance(raw, dict) else raw:
-                yield from strings(item)
-
-    mentioned = dict.fromkeys(name for name in strings(config) if name in names)
-    return [*mentioned, *sorted(names - mentioned.keys())]
-
-
-def _plain(language: Dialect, total: int, names: Sequence[str], run: Sequence[Segment]) -> dict[str, Any]:
-    from refreeze import segments_json
-
-    changes = [dataclasses.asdict(operation) for operation in operations(run)]
+def _plain(language: Dialect, found: plans.Plan) -> dict[str, Any]:
+    changes = [dataclasses.asdict(operation) for operation in operations(found.segments)]
     return {
         "dialect": language.name,
-        "unit": language.unit,
-        "total": total,
-        "names": list(names),
-        "segments": segments_json.to_json(run),
+        "unit": found.unit,
+        "total": found.total,
+        "names": found.names,
+        "segments": segments_json.to_json(found.segments),
         "operations": [
             {key: sorted(value) if isinstance(value, frozenset) else value for key, value in change.items()}
             for change in changes
@@ -183,10 +166,12 @@ def _plain(language: Dialect, total: int, names: Sequence[str], run: Sequence[Se
     }
 
 
-def _table(run: Sequence[Segment], names: Sequence[str]) -> Table:
+def _table(found: plans.Plan) -> Table:
+    run = found.segments
     inference = any(segment.bn_frozen for segment in run)
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("start", "stop", f"frozen of {len(names):,}", *["inference mode"] * inference, "learning rate"):
+    frozen = f"frozen of {len(found.names):,}"
+    for heading in ("start", "stop", frozen, *["inference mode"] * inference, "learning rate"):
         table.add_column(heading, justify="right")
     for segment in run[:_MOST_SEGMENTS]:
         counts = [len(segment.frozen), *[len(segment.bn_frozen)] * inference]

@@ -7,12 +7,13 @@ memory or never end. ``docs/specification/limits.md`` has a table of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from refreeze.errors import InvalidSpec
 from refreeze.reading import NESTING_LIMIT
+from refreeze.selectors import distinct
 
 MOST_VALUES = 500_000
 """Values in a configuration, keys and the entries of lists counted; what YAML's aliases repeat counts each time."""
@@ -20,6 +21,11 @@ MOST_TEXT = 1_000
 """Characters of a text, such as a name or a key."""
 MOST_DIGITS = 1_000
 """Decimal digits of an integer."""
+
+MOST_NAMES = 100_000
+"""Names in a list of all that can be frozen."""
+MOST_PARTS = 32
+"""Parts of a path such as ``backbone/block1/conv``."""
 
 _MOST = 10**MOST_DIGITS
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -80,3 +86,22 @@ def _shown(where: str, place: _Place | None) -> str:
         place, key = place
         parts.append(f"[{key}]" if isinstance(key, int) else f".{key}")
     return (where + "".join(reversed(parts))).lstrip(".") or "config"
+
+
+def checked_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return ``names`` as a tuple; raises ``InvalidSpec`` for what is no list of distinct texts within the limits.
+
+    >>> checked_names("--names", "stem")
+    Traceback (most recent call last):
+    refreeze.errors.InvalidSpec: --names = 'stem' must be a list of names
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise InvalidSpec(where, names, "a list of names")
+    if len(names) > MOST_NAMES:
+        raise InvalidSpec(where, names, f"a list of at most {MOST_NAMES:,} names")
+    for name in names:
+        if wrong := wrong_text(name):
+            raise InvalidSpec(where, name, wrong)
+        if name.count("/") >= MOST_PARTS:
+            raise InvalidSpec(where, name, f"a path of at most {MOST_PARTS} parts")
+    return distinct(names, where)

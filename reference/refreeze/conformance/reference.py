@@ -6,11 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from refreeze import ScheduleError, cut, segments
+from refreeze import ScheduleError, cut
 from refreeze.conformance.protocol import REQUESTS, AnyRequest, ApplyRequest, SegmentsRequest, check_request
 from refreeze.dialects import Dialect, dialect, kempner
 from refreeze.dialects.targets import Target
 from refreeze.errors import InvalidSpec
+from refreeze.plan import configuration, plan
 from refreeze.policy import Policy
 from refreeze.segments_json import to_json
 from refreeze.selectors import distinct
@@ -56,9 +57,9 @@ def _dialect(name: str) -> Dialect | None:
 def _segments(asked: SegmentsRequest, known: Dialect) -> dict[str, Any]:
     if asked.start > asked.total:
         raise InvalidSpec("start", asked.start, f"in 0..{asked.total}")
-    names = None if asked.names is None else distinct(asked.names, "names")
-    policy = known.policy(asked.config, names, total=asked.total, steps_per_epoch=asked.steps_per_epoch)
-    return {"segments": to_json(cut(segments(policy, asked.total), asked.start))}
+    config = configuration(asked.config, known)
+    found = plan(config, asked.names, total=asked.total, steps_per_epoch=asked.steps_per_epoch)
+    return {"segments": to_json(cut(found.segments, asked.start))}
 
 
 def policy_of(request: dict[str, Any]) -> Policy:

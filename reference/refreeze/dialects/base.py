@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from refreeze.dialects.explain import explained
-from refreeze.limits import check_plain
+from refreeze.limits import check_plain, checked_names
 from refreeze.policy import Policy, check_int
 from refreeze.rates import Rates
 
@@ -72,16 +72,14 @@ class Dialect:
         ``names`` are all that can be frozen, in declaration order; None means that they are not known. Raises the
         ``ScheduleError`` that says what is wrong with the configuration.
         """
-        run = Run(total=check_int("total", total), steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1))
-        return self.build(self.parse(raw), names, run)
+        return self.build(self.parse(raw), *_checked(names, total, steps_per_epoch))
 
     def learning_rates(
         self, raw: object, names: Sequence[str] | None = None, *, total: int, steps_per_epoch: int = 1
     ) -> Rates | None:
         """Return the learning rate of each name over time, None if the configuration sets none; as ``policy`` else."""
-        run = Run(total=check_int("total", total), steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1))
-        config = self.parse(raw)
-        return None if self.rates is None else self.rates(config, names, run)
+        config, run = self.parse(raw), _checked(names, total, steps_per_epoch)
+        return None if self.rates is None else self.rates(config, *run)
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema (2020-12) of a configuration."""
@@ -104,6 +102,11 @@ class Dialect:
             "additionalProperties": False,
             "$defs": definitions,
         }
+
+
+def _checked(names: Sequence[str] | None, total: int, steps_per_epoch: int) -> tuple[tuple[str, ...] | None, Run]:
+    run = Run(total=check_int("total", total), steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1))
+    return None if names is None else checked_names("names", names), run
 
 
 def _holds_structs(raw: object) -> bool:

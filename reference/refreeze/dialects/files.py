@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable
@@ -63,7 +64,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def read(path: str | Path) -> tuple[Dialect, Any]:
+def read(path: str | os.PathLike[str]) -> tuple[Dialect, Any]:
     """Return the dialect of the file at ``path`` and its configuration as plain data, not yet checked.
 
     Raises ``InvalidSpec``, with the place where the parser gives one, for a file that cannot be read, is malformed, has

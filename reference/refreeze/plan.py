@@ -1,0 +1,126 @@
+"""Plans: a configuration or a policy, computed once for one run, and used by whatever shows, runs or checks it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from refreeze.dialects import Dialect, files
+from refreeze.dialects import dialect as find_dialect
+from refreeze.errors import InvalidSpec
+from refreeze.limits import checked_names
+from refreeze.policy import Policy, check_int
+from refreeze.rates import Rates
+from refreeze.schedule import Segment, segments
+
+Unit = Literal["epochs", "steps"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run does: every field agrees with the others, as ``plan`` makes them together."""
+
+    unit: Unit
+    """What a tick is."""
+    names: tuple[str, ...]
+    """All that can be frozen, in declaration order; where that was not given, all that ever is, as it is mentioned."""
+    total: int
+    """The ticks of the run."""
+    steps_per_epoch: int
+    """The steps in an epoch; 1 for a schedule in epochs that does not depend on them."""
+    policy: Policy
+    """What is frozen when."""
+    rates: Rates | None
+    """The learning rates of single names, None if there are none."""
+    segments: tuple[Segment, ...]
+    """The canonical segments of the policy over the run (SCH-1..4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A checked configuration in its dialect; ``read`` makes one of a file, ``configuration`` one of plain data."""
+
+    dialect: Dialect
+    """The language: what a name and a tick are."""
+    config: Any
+    """The configuration, checked."""
+
+    def policy(self, names: Sequence[str] | None = None, *, total: int, steps_per_epoch: int = 1) -> Policy:
+        """Return what is frozen when, as ``Dialect.policy`` does; ``plan`` has the segments too."""
+        return self.dialect.policy(self.config, names, total=total, steps_per_epoch=steps_per_epoch)
+
+
+def configuration(raw: object, dialect: Dialect | str) -> Configuration:
+    """Return the configuration that the plain data ``raw`` are in a dialect, or in the one of that name.
+
+    Raises ``InvalidSpec`` with what is wrong, and where.
+    """
+    language = find_dialect(dialect) if isinstance(dialect, str) else dialect
+    return Configuration(language, language.parse(raw))
+
+
+def read(path: str | os.PathLike[str]) -> Configuration:
+    """Return the configuration in the JSON, YAML or TOML file at ``path``.
+
+    Raises ``InvalidSpec`` for a file that cannot be read, is malformed, or is no configuration.
+    """
+    dialect, raw = files.read(path)
+    return configuration(raw, dialect)
+
+
+def plan(
+    spec: Configuration | Policy,
+    names: Sequence[str] | None = None,
+    *,
+    total: int,
+    steps_per_epoch: int = 1,
+    unit: Unit = "epochs",
+) -> Plan:
+    """Return the plan of a run.
+
+    Args:
+        spec: a configuration, or a policy.
+        names: all that can be frozen, in declaration order, each once; None if they are not known.
+        total: the ticks of the run, an integer >= 0.
+        steps_per_epoch: the steps in an epoch, the last, partial batch included; an integer >= 1.
+        unit: what a tick of a policy is. A configuration has the unit of its dialect.
+
+    Raises the ``ScheduleError`` that says what is wrong with the configuration, the names or the numbers.
+
+    >>> from refreeze import always, during
+    >>> found = plan(during(always(["stem"]), 0, 2), ["stem", "head"], total=5)
+    >>> [(s.start, s.stop, sorted(s.frozen)) for s in found.segments]
+    [(0, 2, ['stem']), (2, 5, [])]
+    """
+    if isinstance(spec, Configuration):
+        run = {"total": total, "steps_per_epoch": steps_per_epoch}
+        policy, unit = spec.policy(names, **run), spec.dialect.unit
+        rates = spec.dialect.learning_rates(spec.config, names, **run)
+        mentioned = [name for name in _texts(msgspec.to_builtins(spec.config)) if name in policy.names]
+    else:
+        if unit not in ("epochs", "steps"):
+            raise InvalidSpec("unit", unit, "'epochs' or 'steps'")
+        policy, rates, mentioned = spec, None, []
+    known = None if names is None else checked_names("names", names)
+    return Plan(
+        unit=unit,
+        names=tuple(dict.fromkeys([*mentioned, *sorted(policy.names)])) if known is None else known,
+        total=check_int("total", total),
+        steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1),
+        policy=policy,
+        rates=rates,
+        segments=segments(policy, total),
+    )
+
+
+def _texts(plain: object) -> Iterator[str]:
+    """Yield every text in plain data that is no key, in order."""
+    if isinstance(plain, str):
+        yield plain
+    elif isinstance(plain, dict | list | tuple):
+        for item in plain.values() if isinstance(plain, dict) else plain:
+            yield from _texts(item)
