@@ -152,7 +152,7 @@ def test_gradual_with_lightning(benchmark: Any, torch: Any) -> None:
             self.backbone, self.head = peer.module[:-1], peer.module[-1]
             self.trained: list[int] = []
 
-        def training_step(self, batch: Any, index: int) -> Any:  # noqa: ARG002 (its signature)
+        def training_step(self, batch: Any, index: int) -> Any:
             self.trained.append(sum(parameter.requires_grad for parameter in self.parameters()))
             return torch.nn.functional.cross_entropy(self.head(self.backbone(batch[0])), batch[1])
 

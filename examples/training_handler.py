@@ -8,7 +8,7 @@ after every epoch; the handler puts them back in the end, so that they still bel
     python examples/training_handler.py
 """
 
-# ruff: noqa: ARG002, N803, N806 (names and signatures are VL3D's)
+# ruff: noqa: N803, N806 (names and signatures are VL3D's)
 
 from __future__ import annotations
 

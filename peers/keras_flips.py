@@ -48,7 +48,7 @@ def train(layers: int, wanted: tuple[tuple[bool, ...], ...]) -> tuple[tuple[bool
     class Shift(keras.layers.Layer):
         """Adds its weight, so that all layers have the same gradient, never zero."""
 
-        def build(self, shape: Any) -> None:  # noqa: ARG002 (as Keras calls it)
+        def build(self, shape: Any) -> None:
             self.shift = self.add_weight(shape=(), initializer="zeros")
 
         def call(self, x: Any) -> Any:

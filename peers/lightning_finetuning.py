@@ -36,7 +36,7 @@ class Module(LightningModule):
         self.rest = torch.nn.ModuleList(layer for name, layer in self.named.items() if name not in backbone)
         self.head = torch.nn.Linear(1, 1)  # so that the optimizer always has something
 
-    def training_step(self, batch: Any, index: int) -> Any:  # noqa: ARG002 (as the trainer calls it)
+    def training_step(self, batch: Any, index: int) -> Any:
         """Train all layers, one after the other."""
         x = batch[0]
         for layer in (*self.named.values(), self.head):

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import InvalidSpec, Segment, UnknownName, Unsupported, always, plot, random_windows, rate, segments, union
-from refreeze.rates import Rates, cosine, discriminative
+from refreeze.rates import Cosine, Discriminative
 from rich.console import Console
 
 NAMES = ["stem", "block1", "block2", "norm", "head"]
@@ -193,9 +193,9 @@ def test_the_svg_has_the_words():
 @pytest.mark.parametrize(
     ("rates", "curves"),
     [
-        (discriminative([["stem"], ["head"]], 0.1, 10), 2),
-        (cosine({"block1": (0.1, Fraction(8)), "stem": (0.2, Fraction(4))}), 1),  # stem is frozen while it has a rate
-        (Rates(frozenset({"head"}), lambda tick: {}, lambda total: ()), 0),
+        (Discriminative((("stem",), ("head",)), 0.1, 10), 2),
+        (Cosine((("block1", 0.1, Fraction(8)), ("stem", 0.2, Fraction(4)))), 1),  # stem is frozen while it has a rate
+        (Cosine(()), 0),
     ],
 )
 def test_rates_of_single_names_are_curves_where_they_train(rates, curves):

@@ -1,8 +1,12 @@
 """Policies: what every combinator means, tick by tick; the algebra of union and override; what boundaries owe."""
 
+import copy
 import math
+import pickle
+from itertools import islice
 
 import pytest
+import refreeze
 from hypothesis import given
 from hypothesis import strategies as st
 from per_tick import Says, says
@@ -12,12 +16,14 @@ from refreeze import (
     Policy,
     State,
     always,
-    constant,
     during,
+    in_steps,
     inference_mode,
+    invert,
     never,
     override,
     rate,
+    round_robin,
     shift,
     stages,
     union,
@@ -71,7 +77,7 @@ def test_frozen_names_are_mentioned_and_mentioned_names_are_declared(expression)
 
 @given(expressions(ONE_RATE), st.integers(0, 25))
 def test_boundaries_list_every_tick_where_the_answer_changes_or_a_rate_is_set(expression, total):
-    listed = set(policy_of(expression).boundaries(total))
+    listed = set(policy_of(expression).boundaries(0, total))
     for tick in range(1, total):
         before, now = says(expression, tick - 1), says(expression, tick)
         if now.rates or now._replace(rates=before.rates) != before:
@@ -121,7 +127,7 @@ def test_the_union_of_nothing_is_neutral(a):
 
 
 def test_override_lets_the_last_that_mentions_a_name_decide():
-    policy = override(always("ab"), never("bc"), during(always("c"), 3))
+    policy = override(always(["a", "b"]), never(["b", "c"]), during(always(["c"]), 3))
     assert [sorted(policy.frozen_at(tick)) for tick in (2, 3)] == [["a"], ["a", "c"]]
     assert policy.names == frozenset("abc")
 
@@ -131,8 +137,32 @@ def test_inference_mode_freezes_and_mentions_nothing():
     assert inference_mode(["bn"]).names == frozenset()
 
 
-def test_a_constant_policy_has_no_boundaries():
-    assert list(constant(State(frozenset("a"), frozenset("a"))).boundaries(10**9)) == []
+@given(expressions(ONE_RATE), st.integers(0, 25), st.integers(0, 25))
+def test_changes_are_the_state_at_the_start_and_at_each_boundary_in_order(expression, start, stop):
+    policy = policy_of(expression)
+    listed = [start, *policy.boundaries(start, stop)]
+    assert listed == sorted(set(listed))
+    assert all(start < tick < stop for tick in listed[1:])
+    assert list(policy.changes(start, stop)) == [(tick, policy.at(tick)) for tick in listed]
+
+
+@given(expressions())
+def test_a_policy_is_a_value_that_prints_as_the_expression_that_makes_it(expression):
+    policy, twin = policy_of(expression), policy_of(expression)
+    assert policy == twin
+    assert hash(policy) == hash(twin)
+    assert eval(repr(policy), vars(refreeze)) == policy
+    assert pickle.loads(pickle.dumps(policy)) == copy.deepcopy(policy) == policy
+
+
+def test_policies_that_mean_something_else_are_not_equal():
+    assert len({always(["a"]), never(["a"]), inference_mode(["a"]), union(always(["a"])), override(always(["a"]))}) == 5
+
+
+def test_boundaries_are_computed_only_as_far_as_they_are_asked_for():
+    often = during(shift(union(rate(0.1, every=1), round_robin(["a", "b"], 1, 1)), 5), 7)
+    for policy in (often, stages((0, often)), in_steps(often, 3), invert(often, ["a"]), override(often)):
+        assert len(list(islice(policy.boundaries(10**18, 2 * 10**18), 3))) == 3
 
 
 def test_SCH_6_one_rate_set_twice_is_no_conflict():
@@ -153,6 +183,16 @@ def test_SCH_6_a_conflict_names_the_tick_in_the_clock_of_the_one_who_asks(policy
     assert str(caught.value) == f"tick {tick}: learning rates 0.1, 0.2 are set at once; one may be"
 
 
+TAKE_NAMES = [always, never, inference_mode, lambda names: invert(union(), names)]
+TAKE_POLICIES = [
+    union,
+    lambda policy: override(union(), policy),
+    lambda policy: stages((0, policy)),
+    lambda policy: shift(policy, 1),
+    lambda policy: during(policy, 1),
+    lambda policy: invert(policy, ["a"]),
+    lambda policy: in_steps(policy, 2),
+]
 BAD_CALLS = [
     (lambda: rate(0), "learning_rate = 0 must be a finite number > 0"),
     (lambda: rate(-0.1), "learning_rate = -0.1 must be a finite number > 0"),
@@ -162,19 +202,26 @@ BAD_CALLS = [
     (lambda: rate("0.1"), "learning_rate = '0.1' must be a finite number > 0"),
     (lambda: rate(0.1, every=0), "every = 0 must be an integer >= 1"),
     (lambda: rate(0.1, every=True), "every = True must be an integer >= 1"),
-    (lambda: shift(always("a"), -1), "by = -1 must be an integer >= 0"),
-    (lambda: shift(always("a"), 1.0), "by = 1.0 must be an integer >= 0"),
-    (lambda: during(always("a"), -1, 3), "start = -1 must be an integer >= 0"),
-    (lambda: during(always("a"), 3, 3), "stop = 3 must be an integer >= 4"),
-    (lambda: during(always("a"), 3, 2), "stop = 2 must be an integer >= 4"),
-    (lambda: during(always("a"), False, 2), "start = False must be an integer >= 0"),
-    (lambda: stages((0, always("a")), (0, always("b"))), "starts = [0, 0] must be strictly increasing"),
-    (lambda: stages((4, always("a")), (2, always("b"))), "starts = [4, 2] must be strictly increasing"),
-    (lambda: stages(("0", always("a"))), "start = '0' must be an integer >= 0"),
+    (lambda: shift(always(["a"]), -1), "by = -1 must be an integer >= 0"),
+    (lambda: shift(always(["a"]), 1.0), "by = 1.0 must be an integer >= 0"),
+    (lambda: during(always(["a"]), -1, 3), "start = -1 must be an integer >= 0"),
+    (lambda: during(always(["a"]), 3, 3), "stop = 3 must be an integer >= 4"),
+    (lambda: during(always(["a"]), 3, 2), "stop = 2 must be an integer >= 4"),
+    (lambda: during(always(["a"]), False, 2), "start = False must be an integer >= 0"),
+    (lambda: stages((0, always(["a"])), (0, always(["b"]))), "starts = [0, 0] must be strictly increasing"),
+    (lambda: stages((4, always(["a"])), (2, always(["b"]))), "starts = [4, 2] must be strictly increasing"),
+    (lambda: stages(("0", always(["a"]))), "start = '0' must be an integer >= 0"),
+    *[(lambda make=make: make("stem"), "names = 'stem' must be a collection of names") for make in TAKE_NAMES],
+    *[(lambda make=make: make(["a", 1]), "names = ('a', 1) must be a collection of names") for make in TAKE_NAMES],
+    (lambda: always(None), "names = None must be a collection of names"),
+    (lambda: invert(always(["a"]), 5), "names = 5 must be a collection of names"),
+    *[(lambda make=make: make(5), "policy = 5 must be a Policy") for make in TAKE_POLICIES],
 ]
 
 
-@pytest.mark.parametrize(("call", "message"), BAD_CALLS, ids=[message for _, message in BAD_CALLS])
+@pytest.mark.parametrize(
+    ("call", "message"), BAD_CALLS, ids=[f"{number}: {message}" for number, (_, message) in enumerate(BAD_CALLS)]
+)
 def test_a_bad_argument_is_rejected_with_what_is_allowed(call, message):
     with pytest.raises(InvalidSpec) as caught:
         call()

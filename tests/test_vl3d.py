@@ -36,7 +36,7 @@ def test_the_segments_are_what_a_scan_of_every_epoch_finds(run):
 @given(vl3d_runs(ONE_RATE))
 def test_boundaries_list_every_epoch_where_the_answer_changes_or_a_rate_is_set(run):
     config, names, total = run
-    listed = set(DIALECT.policy(config, names, total=total).boundaries(total))
+    listed = set(DIALECT.policy(config, names, total=total).boundaries(0, total))
     for tick in range(1, total):
         before, now = vl3d(config, names, tick - 1), vl3d(config, names, tick)
         if now.frozen != before.frozen or now.rates:

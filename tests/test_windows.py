@@ -201,11 +201,20 @@ def test_RND_3_every_process_computes_the_same_whatever_its_hash_seed():
 def test_a_window_policy_mentions_all_its_layers_always(make):
     policy = make(LAYERS, 2, 3)
     assert policy.names == policy.at(0).mentioned == frozenset(LAYERS)
-    assert list(policy.boundaries(10)) == [3, 6, 9]
+    assert list(policy.boundaries(0, 10)) == [3, 6, 9]
     assert union(always(LAYERS), policy).frozen_at(4) == frozenset(LAYERS)
 
 
 BOTH = (round_robin, random_windows)
+
+
+def test_RR_1_a_unit_of_several_names_moves_as_a_whole():
+    policy = round_robin([["b1/norm", "b1/q"], "head", ["b2/q"]], 2, 3)
+    assert sorted(policy.frozen_at(0)) == ["b1/norm", "b1/q", "head"]
+    assert sorted(policy.frozen_at(3)) == ["b1/norm", "b1/q", "b2/q"]
+    assert policy.names == {"b1/norm", "b1/q", "head", "b2/q"}
+
+
 BAD_CALLS = [
     *((lambda make=make: make(LAYERS, 0, 1), "window = 0 must be an integer >= 1") for make in BOTH),
     *((lambda make=make: make(LAYERS, 6, 1), "window = 6 must be in 1..5") for make in BOTH),
@@ -219,7 +228,7 @@ BAD_CALLS = [
     *((lambda make=make: make(LAYERS, 2, 1.0), "span = 1.0 must be an integer >= 1") for make in BOTH),
     *((lambda make=make: make([], 1, 1), "layers = () must be one or more names, each once") for make in BOTH),
     *(
-        (lambda make=make: make("aa", 1, 1), "layers = ('a', 'a') must be one or more names, each once")
+        (lambda make=make: make("aa", 1, 1), "layers = 'aa' must be a list of names, or of lists of names")
         for make in BOTH
     ),
     (lambda: random_windows(LAYERS, 2, 1, seed=-1), "seed = -1 must be an integer >= 0"),
@@ -235,6 +244,10 @@ BAD_CALLS = [
     (lambda: random_window(3, 1, 0, TOP, 0), f"seed = {TOP} must be an integer in [0, 2**64)"),
     (lambda: random_window(3, 1, 0, 0, TOP), f"stream = {TOP} must be an integer in [0, 2**64)"),
     (lambda: round_robin_window(3, 4, 0), "window = 4 must be in 1..3"),
+    (lambda: round_robin({"a"}, 1, 1), "layers = {'a'} must be a list of names, or of lists of names"),
+    (lambda: round_robin(["a", ["b", "a"]], 1, 1), "layers = ('a', ('b', 'a')) must be one or more names, each once"),
+    (lambda: round_robin(["a", []], 1, 1), "layers = ('a', ()) must be one or more names, each once"),
+    (lambda: round_robin(["a", ["b", 2]], 1, 1), "layers = ('b', 2) must be a collection of names"),
     (lambda: round_robin_window(3, 1, -1), "k = -1 must be an integer >= 0"),
 ]
 

@@ -109,7 +109,7 @@ class Mentions(SphinxTransform):
 
     default_priority = 900
 
-    def apply(self, **kwargs: Any) -> None:  # noqa: ARG002 (as docutils calls it)
+    def apply(self, **kwargs: Any) -> None:
         barred = (
             nodes.reference,
             nodes.literal,

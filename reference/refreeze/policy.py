@@ -3,14 +3,23 @@
 Time is a *tick*, an integer from 0, in epochs or in steps; ranges are half-open, ``[start, stop)``. A policy says for
 every tick which names are frozen; ``schedule.segments`` encodes that as segments, and all else is derived from them.
 No policy has a counter or any other state: every tick may be asked at any time, in any order (RES-1).
+
+A policy is a value: it prints as the expression that makes it, and can be compared, hashed, copied and pickled.
 """
 
 from __future__ import annotations
 
 import bisect
+import heapq
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import ClassVar
 
 from refreeze.errors import Conflict, InvalidSpec
 
@@ -34,21 +43,37 @@ class State:
 SILENT = State()
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What is frozen when. One made by hand needs these three; ``frozen_at`` is the meaning.
+class Policy(ABC):
+    """What is frozen when. One of your own is a frozen dataclass with ``names``, ``at`` and ``boundaries``.
 
-    >>> even = Policy(frozenset({"a"}), lambda tick: State(frozenset("a" * (tick % 2 == 0)), frozenset({"a"})), range)
-    >>> [sorted(even.frozen_at(tick)) for tick in range(3)]
+    >>> @dataclass(frozen=True)
+    ... class Even(Policy):
+    ...     names: frozenset
+    ...     def at(self, tick): return State(self.names if tick % 2 == 0 else NOTHING, self.names)
+    ...     def boundaries(self, start, stop): return range(start + 1, stop)
+    >>> [sorted(Even(frozenset({"a"})).frozen_at(tick)) for tick in range(3)]
     [['a'], [], ['a']]
     """
 
     names: frozenset[str]
     """Every name that is ever mentioned. All other names keep the state that they had."""
-    at: Callable[[int], State]
-    """The state at a tick >= 0: a pure function."""
-    boundaries: Callable[[int], Iterable[int]]
-    """From ``total``: the ticks in (0, total) where the state can change or a rate is set. More ticks do no harm."""
+    made_by: ClassVar[str | None] = None
+    """The function that makes such a policy of its fields, for ``repr``; a lone tuple stands for several arguments."""
+
+    @abstractmethod
+    def at(self, tick: int) -> State:
+        """Return the state at ``tick >= 0``: a pure function."""
+
+    @abstractmethod
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        """Return, increasing, the ticks in (start, stop) where the state can change or a rate is set.
+
+        More ticks do no harm. They should be computed only as they are asked for: there may be 10^18 of them.
+        """
+
+    def changes(self, start: int, stop: int) -> Iterator[tuple[int, State]]:
+        """Yield all that happens in [start, stop): a tick and its state, at ``start`` and at each boundary after it."""
+        return ((tick, self.at(tick)) for tick in chain((start,), self.boundaries(start, stop)))
 
     def frozen_at(self, tick: int) -> frozenset[str]:
         """Return the names that are frozen during ``tick >= 0``."""
@@ -58,6 +83,15 @@ class Policy:
         """Return the learning rate set at the start of ``tick >= 0``, or None; raises ``Conflict`` (SCH-6)."""
         return self.at(tick).learning_rate
 
+    def __repr__(self) -> str:
+        values = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
+        if self.made_by and len(values) == 1 and isinstance(values[0], tuple):
+            values = [*values[0]]
+        while values and values[-1] is None:  # an argument that was left out
+            values.pop()
+        shown = (repr(sorted(value) if isinstance(value, frozenset) else value) for value in values)
+        return f"{self.made_by or type(self).__name__}({', '.join(shown)})"
+
 
 def check_int(where: str, value: object, least: int = 0) -> int:
     """Return ``value`` if it is an integer (a bool is none) that is at least ``least``, else raise ``InvalidSpec``."""
@@ -66,19 +100,54 @@ def check_int(where: str, value: object, least: int = 0) -> int:
     return value
 
 
-def constant(state: State) -> Policy:
-    """Return the policy that says the same at every tick."""
-    return Policy(state.mentioned, lambda tick: state, lambda total: ())
+def check_names(names: object, where: str = "names") -> frozenset[str]:
+    """Return ``names`` as a set; raises ``InvalidSpec`` unless it is a collection of strings: one string is none."""
+    found = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else None
+    if found is None or not all(isinstance(name, str) for name in found):
+        raise InvalidSpec(where, names if found is None else found, "a collection of names")
+    return frozenset(found)
+
+
+def check_policies(*policies: object) -> tuple[Policy, ...]:
+    """Return ``policies``; raises ``InvalidSpec`` for one that is none."""
+    for policy in policies:
+        if not isinstance(policy, Policy):
+            raise InvalidSpec("policy", policy, "a Policy")
+    return policies  # type: ignore[return-value]
+
+
+def multiples(span: int, start: int, stop: int) -> range:
+    """Return the multiples of ``span`` in (start, stop)."""
+    return range(start - start % span + span, stop, span)
+
+
+@dataclass(frozen=True, repr=False)
+class _Constant(Policy):
+    function: str
+    state: State
+
+    @property
+    def names(self) -> frozenset[str]:  # type: ignore[override]
+        return self.state.mentioned
+
+    def at(self, tick: int) -> State:
+        return self.state
+
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        return ()
+
+    def __repr__(self) -> str:
+        return f"{self.function}({sorted(self.state.mentioned | self.state.bn_frozen)})"
 
 
 def always(names: Iterable[str]) -> Policy:
     """Return the policy under which ``names`` are frozen at every tick.
 
-    >>> sorted(always(["a", "b"]).frozen_at(7))
-    ['a', 'b']
+    >>> always(["b", "a"]), sorted(always(["b", "a"]).frozen_at(7))
+    (always(['a', 'b']), ['a', 'b'])
     """
-    names = frozenset(names)
-    return constant(State(names, names))
+    frozen = check_names(names)
+    return _Constant("always", State(frozen, frozen))
 
 
 def never(names: Iterable[str]) -> Policy:
@@ -87,12 +156,30 @@ def never(names: Iterable[str]) -> Policy:
     >>> override(always(["a", "b"]), never(["b"])).frozen_at(0)
     frozenset({'a'})
     """
-    return constant(State(mentioned=frozenset(names)))
+    return _Constant("never", State(mentioned=check_names(names)))
 
 
 def inference_mode(names: Iterable[str]) -> Policy:
     """Return the policy under which the batch normalizations ``names`` run in inference mode; it freezes nothing."""
-    return constant(State(bn_frozen=frozenset(names)))
+    return _Constant("inference_mode", State(bn_frozen=check_names(names)))
+
+
+@dataclass(frozen=True, repr=False)
+class _Rate(Policy):
+    learning_rate: float
+    every: int | None
+    made_by = "rate"
+
+    @property
+    def names(self) -> frozenset[str]:  # type: ignore[override]
+        return NOTHING
+
+    def at(self, tick: int) -> State:
+        sets = tick == 0 or (self.every is not None and tick % self.every == 0)
+        return State(learning_rate=self.learning_rate) if sets else SILENT
+
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        return () if self.every is None else multiples(self.every, start, stop)
 
 
 def rate(learning_rate: float, every: int | None = None) -> Policy:
@@ -105,31 +192,68 @@ def rate(learning_rate: float, every: int | None = None) -> Policy:
     """
     if type(learning_rate) not in (int, float) or not 0 < learning_rate < math.inf:
         raise InvalidSpec("learning_rate", learning_rate, "a finite number > 0")
-    span = None if every is None else check_int("every", every, 1)
-    setting = State(learning_rate=learning_rate)
-    return Policy(
-        NOTHING,
-        lambda tick: setting if tick == 0 or (span and tick % span == 0) else SILENT,
-        lambda total: range(0, total, span) if span else (),
-    )
+    return _Rate(learning_rate, None if every is None else check_int("every", every, 1))
 
 
-def _together(policies: tuple[Policy, ...], later_wins: bool) -> Policy:
-    def at(tick: int) -> State:
-        frozen, mentioned, bn_frozen, rates = set[str](), set[str](), set[str](), set[float]()
-        for state in (policy.at(tick) for policy in policies):
-            frozen -= state.mentioned if later_wins else NOTHING
-            frozen |= state.frozen
-            mentioned |= state.mentioned
-            bn_frozen |= state.bn_frozen
-            rates |= set() if state.learning_rate is None else {state.learning_rate}
-        if len(rates) > 1:
-            raise Conflict(tick, rates)
-        rate = rates.pop() if rates else None
-        return State(frozenset(frozen), frozenset(mentioned), rate, frozenset(bn_frozen))
+@dataclass(frozen=True, repr=False)
+class _Together(Policy):
+    policies: tuple[Policy, ...]
+    later_wins: ClassVar[bool]
 
-    names = NOTHING.union(*(policy.names for policy in policies))
-    return Policy(names, at, lambda total: {tick for policy in policies for tick in policy.boundaries(total)})
+    @cached_property
+    def names(self) -> frozenset[str]:  # type: ignore[override]
+        return NOTHING.union(*(policy.names for policy in self.policies))
+
+    def at(self, tick: int) -> State:
+        _, state = next(self.changes(tick, tick + 1))
+        return state
+
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        every = heapq.merge(*(policy.boundaries(start, stop) for policy in self.policies))
+        return (tick for tick, _ in groupby(every))
+
+    def changes(self, start: int, stop: int) -> Iterator[tuple[int, State]]:
+        # Only what changes at a tick is asked and combined there, so that thousands of policies cost what they say.
+        states = [SILENT] * len(self.policies)
+        said = dict[str, dict[int, bool]]()  # name -> number of a policy that mentions it -> whether that freezes it
+        frozen, freezing, inferring = set[str](), Counter[str](), Counter[str]()
+        if not self.policies:
+            yield start, SILENT
+        for tick, now in groupby(heapq.merge(*self._numbered(start, stop), key=itemgetter(0)), itemgetter(0)):
+            rates = set[float]()
+            for _, number, state in now:
+                before, states[number] = states[number], state
+                for name in (before.mentioned ^ state.mentioned) | (before.frozen ^ state.frozen):
+                    voices = said.setdefault(name, {})
+                    voices.pop(number, None)
+                    if name in state.mentioned:
+                        voices[number] = name in state.frozen
+                    freezing[name] += (name in state.frozen) - (name in before.frozen)
+                    decided = voices.get(max(voices, default=-1)) if self.later_wins else freezing[name]
+                    (frozen.add if decided else frozen.discard)(name)
+                    if not voices:
+                        del said[name]
+                inferring = (inferring - Counter(before.bn_frozen)) + Counter(state.bn_frozen)
+                rates |= set() if state.learning_rate is None else {state.learning_rate}
+            if len(rates) > 1:
+                raise Conflict(tick, rates)
+            yield tick, State(frozenset(frozen), frozenset(said), rates.pop() if rates else None, frozenset(inferring))
+
+    def _numbered(self, start: int, stop: int) -> Iterator[Iterator[tuple[int, int, State]]]:
+        def numbered(number: int, policy: Policy) -> Iterator[tuple[int, int, State]]:
+            return ((tick, number, state) for tick, state in policy.changes(start, stop))
+
+        return (numbered(number, policy) for number, policy in enumerate(self.policies))
+
+
+class _Union(_Together):
+    made_by = "union"
+    later_wins = False
+
+
+class _Override(_Together):
+    made_by = "override"
+    later_wins = True
 
 
 def union(*policies: Policy) -> Policy:
@@ -141,7 +265,7 @@ def union(*policies: Policy) -> Policy:
     >>> union(always(["a"]), during(always(["b"]), 0, 5)).frozen_at(5)
     frozenset({'a'})
     """
-    return _together(policies, later_wins=False)
+    return _Union(check_policies(*policies))
 
 
 def override(*policies: Policy) -> Policy:
@@ -150,7 +274,7 @@ def override(*policies: Policy) -> Policy:
     Associative and idempotent. Learning rates and inference mode combine as in ``union``: two different rates at one
     tick are a ``Conflict``, never last-one-wins (SCH-6).
     """
-    return _together(policies, later_wins=True)
+    return _Override(check_policies(*policies))
 
 
 def on_another_clock(policy: Policy, its_tick: int, tick: int) -> State:
@@ -161,18 +285,60 @@ def on_another_clock(policy: Policy, its_tick: int, tick: int) -> State:
         raise Conflict(tick, conflict.rates) from None
 
 
+class _Wrapper(Policy):
+    policy: Policy
+
+    @property
+    def names(self) -> frozenset[str]:  # type: ignore[override]
+        return self.policy.names
+
+
+@dataclass(frozen=True, repr=False)
+class _Shift(_Wrapper):
+    policy: Policy
+    by: int
+    made_by = "shift"
+
+    def at(self, tick: int) -> State:
+        return on_another_clock(self.policy, tick - self.by, tick) if tick >= self.by else SILENT
+
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        yield from [self.by] if start < self.by < stop else []
+        if stop > self.by:
+            yield from (tick + self.by for tick in self.policy.boundaries(max(0, start - self.by), stop - self.by))
+
+
 def shift(policy: Policy, by: int) -> Policy:
     """Return ``policy`` started ``by >= 0`` ticks later: it says nothing in [0, by), then begins with its tick 0.
 
     >>> [len(shift(always(["a"]), 3).frozen_at(tick)) for tick in (2, 3)]
     [0, 1]
     """
-    check_int("by", by)
-    return Policy(
-        policy.names,
-        lambda tick: on_another_clock(policy, tick - by, tick) if tick >= by else SILENT,
-        lambda total: (by, *(by + tick for tick in policy.boundaries(max(0, total - by)))),
-    )
+    check_policies(policy)
+    return _Shift(policy, check_int("by", by))
+
+
+@dataclass(frozen=True, repr=False)
+class _Stages(Policy):
+    parts: tuple[tuple[int, Policy], ...]
+    made_by = "stages"
+
+    @cached_property
+    def names(self) -> frozenset[str]:  # type: ignore[override]
+        return NOTHING.union(*(policy.names for _, policy in self.parts))
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [start for start, _ in self.parts]
+
+    def at(self, tick: int) -> State:
+        index = bisect.bisect_right(self._starts, tick) - 1
+        return self.parts[index][1].at(tick) if index >= 0 else SILENT
+
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        for (begin, policy), end in zip(self.parts, [*self._starts[1:], stop], strict=bool(self.parts)):
+            yield from [begin] if start < begin < stop else []
+            yield from policy.boundaries(max(start, begin), min(stop, end)) if begin < stop and end > start else ()
 
 
 def stages(*parts: tuple[int, Policy]) -> Policy:
@@ -181,24 +347,32 @@ def stages(*parts: tuple[int, Policy]) -> Policy:
     It says nothing in ``[0, parts[0][0])``. The parts see absolute time: ``shift`` one to start its clock with its
     stage. Raises ``InvalidSpec`` unless the starts increase strictly.
 
-    >>> policy = stages((0, always("ab")), (2, always("a")), (5, never("a")))
+    >>> policy = stages((0, always(["a", "b"])), (2, always(["a"])), (5, never(["a"])))
     >>> [len(policy.frozen_at(tick)) for tick in (0, 1, 2, 4, 5)]
     [2, 2, 1, 1, 0]
     """
+    check_policies(*(policy for _, policy in parts))
     starts = [check_int("start", start) for start, _ in parts]
     if starts != sorted(set(starts)):
         raise InvalidSpec("starts", starts, "strictly increasing")
+    return _Stages(tuple((start, policy) for start, policy in parts))
 
-    def at(tick: int) -> State:
-        index = bisect.bisect_right(starts, tick) - 1
-        return parts[index][1].at(tick) if index >= 0 else SILENT
 
-    def boundaries(total: int) -> Iterable[int]:
-        yield from starts
-        for (start, policy), stop in zip(parts, [*starts[1:], total], strict=bool(parts)):
-            yield from (tick for tick in policy.boundaries(min(stop, total)) if tick > start)
+@dataclass(frozen=True, repr=False)
+class _During(_Wrapper):
+    policy: Policy
+    start: int
+    stop: int | None
+    made_by = "during"
 
-    return Policy(NOTHING.union(*(policy.names for _, policy in parts)), at, boundaries)
+    def at(self, tick: int) -> State:
+        return self.policy.at(tick) if self.start <= tick < (math.inf if self.stop is None else self.stop) else SILENT
+
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        end = stop if self.stop is None else min(stop, self.stop)
+        yield from [self.start] if start < self.start < stop else []
+        yield from self.policy.boundaries(max(start, self.start), end) if max(start, self.start) < end else ()
+        yield from [end] if start < end < stop else []
 
 
 def during(policy: Policy, start: int, stop: int | None = None) -> Policy:
@@ -209,9 +383,22 @@ def during(policy: Policy, start: int, stop: int | None = None) -> Policy:
     >>> [len(during(always(["a"]), 2, 4).frozen_at(tick)) for tick in range(5)]
     [0, 0, 1, 1, 0]
     """
-    check_int("start", start)
-    end = [] if stop is None else [(check_int("stop", stop, start + 1), constant(SILENT))]
-    return stages((start, policy), *end)
+    check_policies(policy)
+    return _During(policy, check_int("start", start), None if stop is None else check_int("stop", stop, start + 1))
+
+
+@dataclass(frozen=True, repr=False)
+class _Invert(Policy):
+    policy: Policy
+    names: frozenset[str]
+    made_by = "invert"
+
+    def at(self, tick: int) -> State:
+        state = self.policy.at(tick)
+        return State(self.names - state.frozen, self.names, state.learning_rate, state.bn_frozen)
+
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        return self.policy.boundaries(start, stop)
 
 
 def invert(policy: Policy, names: Iterable[str]) -> Policy:
@@ -222,10 +409,5 @@ def invert(policy: Policy, names: Iterable[str]) -> Policy:
     >>> invert(always(["a"]), ["a", "b"]).frozen_at(0)
     frozenset({'b'})
     """
-    names = frozenset(names)
-
-    def at(tick: int) -> State:
-        state = policy.at(tick)
-        return State(names - state.frozen, names, state.learning_rate, state.bn_frozen)
-
-    return Policy(names, at, policy.boundaries)
+    check_policies(policy)
+    return _Invert(policy, check_names(names))

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import chain, islice, pairwise, zip_longest
 
 from refreeze.errors import InvalidSpec, ScheduleMismatch
-from refreeze.policy import NOTHING, SILENT, Policy, State, check_int, on_another_clock
+from refreeze.policy import NOTHING, SILENT, Policy, State, check_int, check_policies, on_another_clock
+
+MOST_BOUNDARIES = 10**6
+"""A schedule with more of them is refused before it is computed: nobody reads it, and few machines hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,12 @@ def canonical(segments: Iterable[Segment]) -> tuple[Segment, ...]:
     """
     merged: list[Segment] = []
     for index, now in enumerate(segments):
-        check_int(f"segments[{index}].stop", now.stop, check_int(f"segments[{index}].start", now.start) + 1)
+        if type(now.start) is not int or now.start < 0 or type(now.stop) is not int or now.stop <= now.start:
+            check_int(f"segments[{index}].stop", now.stop, check_int(f"segments[{index}].start", now.start) + 1)
         before = merged[-1] if merged else None
         if before and now.start != before.stop:
             raise InvalidSpec(f"segments[{index}].start", now.start, f"{before.stop}, where the one before stops")
-        if before and now == replace(before, start=now.start, stop=now.stop, learning_rate=None):
+        if before and now.learning_rate is None and (now.frozen, now.bn_frozen) == (before.frozen, before.bn_frozen):
             merged[-1] = replace(before, stop=now.stop)
         else:
             merged.append(now)
@@ -63,18 +67,24 @@ def segments(policy: Policy, total: int) -> tuple[Segment, ...]:
 
     They are contiguous, none is empty, their lengths sum to ``total`` (SCH-1; ``total = 0`` gives none), and
     ``frozen == policy.frozen_at(tick)`` at each of their ticks (SCH-3). The policy is asked once per boundary. Raises
-    ``Conflict`` (SCH-6), and ``InvalidSpec`` unless ``total`` is an integer >= 0.
+    ``Conflict`` (SCH-6), and ``InvalidSpec`` unless ``total`` is an integer >= 0 and there are at most 10^6 boundaries.
 
     >>> from refreeze import always, during
     >>> [(s.start, s.stop, sorted(s.frozen)) for s in segments(during(always(["stem"]), 2, 4), total=6)]
     [(0, 2, []), (2, 4, ['stem']), (4, 6, [])]
     """
+    check_policies(policy)
     if check_int("total", total) == 0:
         return ()
-    ticks = sorted({0, *(tick for tick in policy.boundaries(total) if 0 < tick < total)})
-    states = ((start, stop, policy.at(start)) for start, stop in zip(ticks, [*ticks[1:], total], strict=True))
+    if sum(1 for _ in islice(policy.boundaries(0, total), MOST_BOUNDARIES + 1)) > MOST_BOUNDARIES:
+        raise InvalidSpec("total", total, f"a run in which the schedule has at most {MOST_BOUNDARIES:,} boundaries")
+    sets: dict[frozenset[str], frozenset[str]] = {}  # a schedule has few sets, however many segments
+    found = pairwise(chain(policy.changes(0, total), [(total, SILENT)]))
     return canonical(
-        Segment(start, stop, state.frozen, state.learning_rate, state.bn_frozen) for start, stop, state in states
+        Segment(
+            start, stop, sets.setdefault(s.frozen, s.frozen), s.learning_rate, sets.setdefault(s.bn_frozen, s.bn_frozen)
+        )
+        for (start, s), (stop, _) in found
     )
 
 
@@ -195,6 +205,26 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
     return -(-check_int("examples", examples, 1) // check_int("batch_size", batch_size, 1))
 
 
+@dataclass(frozen=True, repr=False)
+class _InSteps(Policy):
+    policy: Policy
+    steps_per_epoch: int
+    made_by = "in_steps"
+
+    @property
+    def names(self) -> frozenset[str]:  # type: ignore[override]
+        return self.policy.names
+
+    def at(self, tick: int) -> State:
+        epoch, step = divmod(tick, self.steps_per_epoch)
+        state = on_another_clock(self.policy, epoch, tick - step)
+        return replace(state, learning_rate=None) if step else state
+
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        per = self.steps_per_epoch
+        return (epoch * per for epoch in self.policy.boundaries(start // per, -(-stop // per)))
+
+
 def in_steps(policy: Policy, steps_per_epoch: int) -> Policy:
     """Return, in steps, the ``policy`` given in epochs: step t is in epoch ``t // steps_per_epoch``.
 
@@ -202,13 +232,8 @@ def in_steps(policy: Policy, steps_per_epoch: int) -> Policy:
     >>> [len(in_steps(during(always(["a"]), 1, 2), 3).frozen_at(step)) for step in (2, 3, 5, 6)]
     [0, 1, 1, 0]
     """
-    per = check_int("steps_per_epoch", steps_per_epoch, 1)
-
-    def at(step: int) -> State:
-        state = on_another_clock(policy, step // per, step - step % per)
-        return replace(state, learning_rate=None) if step % per else state
-
-    return Policy(policy.names, at, lambda total: (epoch * per for epoch in policy.boundaries(-(-total // per))))
+    check_policies(policy)
+    return _InSteps(policy, check_int("steps_per_epoch", steps_per_epoch, 1))
 
 
 def in_epochs(segments: Iterable[Segment], steps_per_epoch: int) -> tuple[Segment, ...]:

@@ -1,16 +1,22 @@
 """Windows of layers that move with time: round robin (RR-1..3) and random (RND-1..3).
 
-Both divide time from tick 0 into spans and freeze ``window`` of the layers in each. The draw for a span is keyed by
-(seed, stream, number of the span) alone: it is the same in every process, on every machine and in every language that
-has Philox, and no generator has a state that a resumed run could lose.
+Both divide time from tick 0 into spans and freeze ``window`` of the layers in each. What a window moves over are
+*units*: an entry of ``layers`` is a name, or several names that freeze and thaw together, such as those of a block.
+The draw for a span is keyed by (seed, stream, number of the span) alone: it is the same in every process, on every
+machine and in every language that has Philox, and no generator has a state that a resumed run could lose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from refreeze.errors import InvalidSpec
-from refreeze.policy import Policy, State, check_int
+from refreeze.policy import Policy, State, check_int, check_names, multiples
+
+Units = Sequence[str | Sequence[str]]
 
 _WORDS = 2**64
 
@@ -72,39 +78,87 @@ def random_window(n: int, window: int, k: int, seed: int, stream: int) -> tuple[
     return tuple(places[:window])
 
 
-def _moving(layers: Sequence[str], window: int, span: int, positions: Callable[[int], tuple[int, ...]]) -> Policy:
-    layers = tuple(layers)
-    if not layers or len(set(layers)) != len(layers):
-        raise InvalidSpec("layers", layers, "one or more names, each once")
-    _check_window(window, len(layers))
-    check_int("span", span, 1)
-    names = frozenset(layers)
+class _Moving(Policy):
+    layers: Units
+    window: int
+    span: int
 
-    def at(tick: int) -> State:
-        return State(frozenset(layers[position] for position in positions(tick // span)), names)
+    def __post_init__(self) -> None:
+        if not isinstance(self.layers, Sequence) or isinstance(self.layers, str):
+            raise InvalidSpec("layers", self.layers, "a list of names, or of lists of names")
+        units = tuple(unit if isinstance(unit, str) else tuple(unit) for unit in self.layers)
+        object.__setattr__(self, "layers", units)
+        if not units or not all(self._units) or len(self.names) != sum(map(len, self._units)):
+            raise InvalidSpec("layers", units, "one or more names, each once")
+        _check_window(self.window, len(units))
+        check_int("span", self.span, 1)
 
-    return Policy(names, at, lambda total: range(span, total, span))
+    @cached_property
+    def _units(self) -> list[frozenset[str]]:
+        return [check_names([unit] if isinstance(unit, str) else unit, "layers") for unit in self.layers]
+
+    @cached_property
+    def names(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset().union(*self._units)
+
+    @abstractmethod
+    def positions(self, k: int) -> tuple[int, ...]:
+        """Return the positions that are frozen in span ``k``."""
+
+    def at(self, tick: int) -> State:
+        found = (self._units[position] for position in self.positions(tick // self.span))
+        return State(frozenset().union(*found), self.names)
+
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        return multiples(self.span, start, stop)
 
 
-def round_robin(layers: Sequence[str], window: int, span: int) -> Policy:
+@dataclass(frozen=True, repr=False)
+class _RoundRobin(_Moving):
+    layers: Units
+    window: int
+    span: int
+    made_by = "round_robin"
+
+    def positions(self, k: int) -> tuple[int, ...]:
+        return round_robin_window(len(self.layers), self.window, k)
+
+
+def round_robin(layers: Units, window: int, span: int) -> Policy:
     """Return the policy that freezes ``round_robin_window(len(layers), window, k)`` in [k * span, (k + 1) * span).
 
-    RR-1. Raises ``InvalidSpec`` unless the layers are distinct, 1 <= window <= len(layers), and span >= 1 tick.
+    ``layers`` are the units, in order: each is a name or a list of names. RR-1. Raises ``InvalidSpec`` unless no name
+    is given twice, 1 <= window <= len(layers), and span >= 1 tick.
 
     >>> sorted(round_robin(["a", "b", "c"], window=2, span=5).frozen_at(5))
     ['a', 'c']
+    >>> [sorted(round_robin([["b1/norm", "b1/q"], "head"], 1, span=5).frozen_at(tick)) for tick in (0, 5)]
+    [['b1/norm', 'b1/q'], ['head']]
     """
-    return _moving(layers, window, span, lambda k: round_robin_window(len(layers), window, k))
+    return _RoundRobin(layers, window, span)
 
 
-def random_windows(layers: Sequence[str], window: int, span: int, seed: int = 0, stream: int = 0) -> Policy:
+@dataclass(frozen=True, repr=False)
+class _RandomWindows(_Moving):
+    layers: Units
+    window: int
+    span: int
+    seed: int
+    stream: int
+    made_by = "random_windows"
+
+    def positions(self, k: int) -> tuple[int, ...]:
+        return random_window(len(self.layers), self.window, k, self.seed, self.stream)
+
+
+def random_windows(layers: Units, window: int, span: int, seed: int = 0, stream: int = 0) -> Policy:
     """Return the policy that freezes ``random_window(len(layers), window, k, ...)`` in [k * span, (k + 1) * span).
 
-    ``seed`` and ``stream`` are integers in [0, 2^64); the stream tells draws with one seed apart (vl3d: the number of
-    the spec). Raises ``InvalidSpec`` as ``round_robin`` does (RND-1..3).
+    ``layers`` are the units, as in ``round_robin``. ``seed`` and ``stream`` are integers in [0, 2^64); the stream tells
+    draws with one seed apart (vl3d: the number of the spec). Raises ``InvalidSpec`` as ``round_robin`` does (RND-1..3).
 
     >>> sorted(random_windows(["a", "b", "c", "d", "e"], window=2, span=1).frozen_at(0))
     ['d', 'e']
     """
     _check_words(seed=seed, stream=stream)
-    return _moving(layers, window, span, lambda k: random_window(len(layers), window, k, seed, stream))
+    return _RandomWindows(layers, window, span, seed, stream)

@@ -63,7 +63,7 @@ def test_the_rates_are_those_of_the_script_while_a_layer_trains(case):
 def test_the_rates_start_at_the_peak_and_change_at_every_step():
     rates = DIALECT.learning_rates({"learning_rate": 0.5, "scale_lr": False}, THREE, total=5)
     assert rates.learning_rates_at(0) == dict.fromkeys(THREE, 0.5)
-    assert list(rates.boundaries(5)) == [1, 2, 3, 4]
+    assert list(rates.boundaries(0, 5)) == [1, 2, 3, 4]
     assert DIALECT.learning_rates({"learning_rate": 0.512}, THREE, total=5).learning_rates_at(0)["stem"] == 1.0
 
 

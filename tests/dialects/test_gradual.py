@@ -31,7 +31,7 @@ def test_each_group_learns_by_the_factor_slower_than_the_one_after_it(case):
     rates = DIALECT.learning_rates(config, case.names, total=case.total)
     groups = case.config.get("groups") or [[name] for name in case.names]
     assert rates.names == DIALECT.policy(case.config, case.names, total=case.total).names
-    assert list(rates.boundaries(100)) == []
+    assert list(rates.boundaries(0, 100)) == []
     at = rates.learning_rates_at(17)
     for depth, group in enumerate(reversed(groups)):
         for name in rates.names:

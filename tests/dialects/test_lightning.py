@@ -71,7 +71,7 @@ def test_the_backbones_rate_is_that_of_the_callback(until, lr, ratio, initial, m
     } | ({} if initial is None else {"backbone_initial_lr": initial})
     rates = DIALECT.learning_rates(config, NAMES, total=40)
     assert rates.names == {"backbone/conv1", "backbone/conv2"}
-    boundaries = {0, *rates.boundaries(40)}
+    boundaries = {0, *rates.boundaries(0, 40)}
     before = None
     for epoch, expected in enumerate(callback(40, until, lr, ratio, initial, multiplier)):
         found = rates.learning_rates_at(epoch)

@@ -6,17 +6,17 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from refreeze.rates import cosine, discriminative
+from refreeze.rates import Cosine, Discriminative
 
 
 def test_each_group_is_slower_than_the_next_by_the_factor():
-    rates = discriminative([["a", "b"], ["c"], ["d"]], learning_rate=0.8, factor=2)
+    rates = Discriminative((("a", "b"), ("c",), ("d",)), learning_rate=0.8, factor=2)
     assert rates.learning_rates_at(0) == {"a": 0.2, "b": 0.2, "c": 0.4, "d": 0.8}
     assert rates.names == {"a", "b", "c", "d"}
 
 
 def test_the_first_of_a_thousand_groups_does_not_learn_at_all():
-    rates = discriminative([[str(i)] for i in range(1000)], learning_rate=0.01, factor=2.6)
+    rates = Discriminative(tuple((str(i),) for i in range(1000)), learning_rate=0.01, factor=2.6)
     assert rates.learning_rates_at(0)["0"] == 0.0
 
 
@@ -26,7 +26,7 @@ def test_the_first_of_a_thousand_groups_does_not_learn_at_all():
     ticks=st.permutations(range(25)),
 )
 def test_a_cosine_falls_from_its_peak_to_nothing_and_then_ends(horizon, peak, ticks):
-    rates = cosine({"a": (peak, horizon)})
+    rates = Cosine((("a", peak, horizon),))
     at = {tick: rates.learning_rates_at(tick).get("a") for tick in ticks}  # asked in any order
     assert all((at[tick] is None) == (tick > horizon) for tick in range(25))
     trained = [at[tick] for tick in range(25) if tick <= horizon]
@@ -42,7 +42,7 @@ def test_a_cosine_falls_from_its_peak_to_nothing_and_then_ends(horizon, peak, ti
 
 @given(total=st.integers(0, 20))
 def test_between_boundaries_no_rate_changes(total):
-    rates = cosine({"a": (0.1, Fraction(7, 2)), "b": (0.2, Fraction(total + 1))})
-    boundaries = {0, *rates.boundaries(total)}
+    rates = Cosine((("a", 0.1, Fraction(7, 2)), ("b", 0.2, Fraction(total + 1))))
+    boundaries = {0, *rates.boundaries(0, total)}
     for tick in range(1, total):
         assert tick in boundaries or rates.learning_rates_at(tick) == rates.learning_rates_at(tick - 1)

@@ -19,7 +19,7 @@ from refreeze.dialects.common import chosen, frozen_from
 from refreeze.dialects.fields import Layers, Rate, Share, exactly_share
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy
-from refreeze.rates import Rates, cosine
+from refreeze.rates import Cosine, Rates
 
 _POWER = {"linear": 1, "squared": 2, "cubic": 3}
 
@@ -78,10 +78,10 @@ def rates(config: FreezeOutConfig, names: Sequence[str] | None, run: Run) -> Rat
     total, peak = run.total, Fraction(config.learning_rate)
     found = shares(config, names).items()
     try:
-        curves = {name: (float(peak / t if config.scale_lr else peak), t * total) for name, t in found if total}
+        curves = tuple((n, float(peak / t if config.scale_lr else peak), t * total) for n, t in found if total)
     except OverflowError:
         raise InvalidSpec("t_0", config.t_0, "a share by which learning_rate can be divided") from None
-    return cosine(curves)
+    return Cosine(curves)
 
 
 DIALECT = Dialect(

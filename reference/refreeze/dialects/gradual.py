@@ -15,7 +15,7 @@ from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import check_apart, chosen, frozen_until
 from refreeze.dialects.fields import Count, Factor, Names, Rate
 from refreeze.policy import Policy
-from refreeze.rates import Rates, discriminative
+from refreeze.rates import Discriminative, Rates
 from refreeze.selectors import distinct
 
 
@@ -59,7 +59,7 @@ def rates(config: GradualConfig, names: Sequence[str] | None = None, run: Run | 
     """Return ``learning_rate / factor ** d`` for the group with d groups after it, always; None without a rate."""
     if config.learning_rate is None:
         return None
-    return discriminative(_groups(config, names), config.learning_rate, config.factor)
+    return Discriminative(tuple(_groups(config, names)), config.learning_rate, config.factor)
 
 
 DIALECT = Dialect(

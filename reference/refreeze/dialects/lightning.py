@@ -18,7 +18,7 @@ from refreeze.dialects.common import check_apart, chosen, frozen_until
 from refreeze.dialects.fields import Factor, Names, Rate, Tick
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, never, union
-from refreeze.rates import Rates
+from refreeze.rates import Growing, Rates
 
 
 class LightningConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -90,21 +90,8 @@ def rates(config: LightningConfig, names: Sequence[str] | None = None, run: Run 
     backbone, _ = _backbone(config, names)
     if (top := config.learning_rate) is None:
         return None
-    initial, until = _initial(config, top), config.unfreeze_backbone_at_epoch
-
-    def at(epoch: int) -> dict[str, float]:
-        k = epoch - until
-        if k < 0:
-            return {}
-        if k == 0:
-            now = initial
-        elif k * math.log(config.multiplier) > math.log(top / initial) + 1:  # long since; the power could overflow
-            now = top
-        else:
-            now = min(initial * config.multiplier**k, top)
-        return dict.fromkeys(sorted(backbone), now)
-
-    return Rates(frozenset(backbone), at, lambda total: range(max(until, 1), total))
+    start, initial = config.unfreeze_backbone_at_epoch, _initial(config, top)
+    return Growing(tuple(sorted(backbone)), start, initial, config.multiplier, top)
 
 
 DIALECT = Dialect(

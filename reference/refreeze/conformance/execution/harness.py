@@ -113,7 +113,7 @@ class Fit:
         call.after, call.history = state(self.model), copy.deepcopy(history.history)
         return history
 
-    def _count(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 (as Keras calls it)
+    def _count(self, epoch: int, logs: Any = None) -> None:
         self._epochs += 1
         if self._epochs == self.request["stop_after"]:
             self.model.stop_training = True
