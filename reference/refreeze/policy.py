@@ -205,15 +205,22 @@ class _Together(Policy):
         return NOTHING.union(*(policy.names for policy in self.policies))
 
     def at(self, tick: int) -> State:
-        _, state = next(self.changes(tick, tick + 1))
-        return state
+        frozen, mentioned, bn_frozen, rates = set[str](), set[str](), set[str](), set[float]()
+        for state in (policy.at(tick) for policy in self.policies):
+            frozen -= state.mentioned if self.later_wins else NOTHING
+            frozen |= state.frozen
+            mentioned |= state.mentioned
+            bn_frozen |= state.bn_frozen
+            rates |= set() if state.learning_rate is None else {state.learning_rate}
+        return State(frozenset(frozen), frozenset(mentioned), _only(rates, tick), frozenset(bn_frozen))
 
     def boundaries(self, start: int, stop: int) -> Iterable[int]:
         every = heapq.merge(*(policy.boundaries(start, stop) for policy in self.policies))
         return (tick for tick, _ in groupby(every))
 
     def changes(self, start: int, stop: int) -> Iterator[tuple[int, State]]:
-        # Only what changes at a tick is asked and combined there, so that thousands of policies cost what they say.
+        # The same as ``at``, but only what changes at a tick is asked and combined there: a schedule of thousands of
+        # policies costs what they say, not their number times their boundaries.
         states = [SILENT] * len(self.policies)
         said = dict[str, dict[int, bool]]()  # name -> number of a policy that mentions it -> whether that freezes it
         frozen, freezing, inferring = set[str](), Counter[str](), Counter[str]()
@@ -235,15 +242,19 @@ class _Together(Policy):
                         del said[name]
                 inferring = (inferring - Counter(before.bn_frozen)) + Counter(state.bn_frozen)
                 rates |= set() if state.learning_rate is None else {state.learning_rate}
-            if len(rates) > 1:
-                raise Conflict(tick, rates)
-            yield tick, State(frozenset(frozen), frozenset(said), rates.pop() if rates else None, frozenset(inferring))
+            yield tick, State(frozenset(frozen), frozenset(said), _only(rates, tick), frozenset(inferring))
 
     def _numbered(self, start: int, stop: int) -> Iterator[Iterator[tuple[int, int, State]]]:
         def numbered(number: int, policy: Policy) -> Iterator[tuple[int, int, State]]:
             return ((tick, number, state) for tick, state in policy.changes(start, stop))
 
         return (numbered(number, policy) for number, policy in enumerate(self.policies))
+
+
+def _only(rates: set[float], tick: int) -> float | None:
+    if len(rates) > 1:
+        raise Conflict(tick, rates)
+    return next(iter(rates), None)
 
 
 class _Union(_Together):
