@@ -13,7 +13,7 @@ from refreeze.dialects import dialect
 from refreeze.keras.controller import Controller
 from refreeze.keras.executor import execute
 from refreeze.keras.history import merge
-from refreeze.keras.model import layer_names, nodes
+from refreeze.keras.model import layer_names, read
 from refreeze.keras.options import Options
 
 BATCH = 16
@@ -125,7 +125,7 @@ def controller(model: keras.Model, **options: Any) -> Controller:
 
 def freeze(model: keras.Model, frozen: frozenset[str]) -> None:
     """Write the flags as users do, layer by layer."""
-    for node in nodes(model):
+    for node in read(model).nodes:
         node.layer.trainable = node.path not in frozen
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from refreeze.keras.model import nodes
+from refreeze.keras.model import read
 from sklearn.datasets import load_digits
 
 IMAGES, LABELS = load_digits(return_X_y=True)
@@ -83,7 +83,7 @@ def fit(model: keras.Model, **options: Any) -> Any:
 
 def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
     """Return all weights by ``layer path/name``."""
-    return {f"{node.path}/{weight.name}": weight for node in nodes(model) for weight in node.layer.weights}
+    return {f"{node.path}/{weight.name}": weight for node in read(model).nodes for weight in node.layer.weights}
 
 
 def weights(model: keras.Model) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """What the functions of kempner and fastai write on: mappings, PyTorch's looks, Keras models."""
 
 import pytest
-from refreeze import Unsupported
+from refreeze import InvalidSpec
 from refreeze.dialects import fastai, kempner, targets
 from refreeze.dialects.targets import Target
 
@@ -43,6 +43,12 @@ def keras():
     return pytest.importorskip("keras")
 
 
+def read(model):
+    from refreeze.keras.model import read
+
+    return read(model)
+
+
 def nested(keras):
     layers = keras.layers
     inner = keras.Sequential([keras.Input((6,)), layers.Dense(5, name="conv"), layers.BatchNormalization(name="bn")])
@@ -56,26 +62,17 @@ def nested(keras):
 
 
 @pytest.mark.engine
-def test_names_on_a_keras_model_are_those_of_the_engine(keras):
-    from refreeze.keras import model as models
-
-    model = nested(keras)
-    assert list(targets.layers(model)) == models.layer_names(model)
-    assert dict(targets.parameters(model)) == models.variables(model)
-    assert "backbone/bn/gamma" in targets.parameters(model)
-    assert not any("moving" in name or "seed" in name for name in targets.parameters(model))
-
-
-@pytest.mark.engine
 def test_kempner_freezes_variables_of_a_keras_model(keras):
     model = nested(keras)
     backbone = 6 * 5 + 5 + 5 + 5
     specs = [kempner.FreezeSpec("backbone/*"), kempner.FreezeSpec("*/bias", False)]
-    assert kempner.apply_freeze_specs(model, specs, {}) == {"backbone/*": backbone, "*/bias": 5}
-    frozen = {name for name, variable in targets.parameters(model).items() if not variable.trainable}
+    variables = read(model).variables
+    assert not any("moving" in name or "seed" in name for name in variables)
+    assert kempner.apply_freeze_specs(variables, specs, {}) == {"backbone/*": backbone, "*/bias": 5}
+    frozen = {name for name, variable in variables.items() if not variable.trainable}
     assert frozen == {"backbone/conv/kernel", "backbone/bn/gamma", "backbone/bn/beta"}
-    assert len(model.trainable_variables) == len(targets.parameters(model)) - 3
-    kempner.freeze_params(model, ["*"], frozen=False)
+    assert len(model.trainable_variables) == len(variables) - 3
+    kempner.freeze_params(variables, ["*"], frozen=False)
     moving = [variable for variable in model.variables if "moving" in variable.path]
     assert len(moving) == 2
     assert not any(variable.trainable for variable in moving), "statistics do not become parameters"
@@ -83,21 +80,24 @@ def test_kempner_freezes_variables_of_a_keras_model(keras):
 
 @pytest.mark.engine
 def test_fastai_freezes_layers_of_a_keras_model(keras):
-    model = nested(keras)
+    model = read(nested(keras)).layers
     groups = fastai.layer_groups(model, ["shared", "head"])
     assert groups == [["backbone/conv", "backbone/bn"], ["shared", "mha"], ["head"]]
     fastai.freeze(model, groups)
-    assert [layer.trainable for layer in targets.layers(model).values()] == [False] * 4 + [True]
+    assert [layer.trainable for layer in model.values()] == [False] * 4 + [True]
     assert fastai.in_inference_mode(model) == {"backbone/bn"}
     fastai.unfreeze(model, groups)
     fastai.bn_freeze(model, True)
-    assert all(layer.trainable for layer in targets.layers(model).values())
+    assert all(layer.trainable for layer in model.values())
     assert fastai.in_inference_mode(model) == {"backbone/bn"}
     fastai.bn_freeze(model, False)
     assert fastai.in_inference_mode(model) == set()
 
 
-@pytest.mark.engine
-def test_a_keras_model_that_is_not_built_is_refused(keras):
-    with pytest.raises(Unsupported, match=r"model 'later' is not built: give it an Input, or call it once"):
-        kempner.freeze_params(keras.Sequential([keras.layers.Dense(1)], name="later"), ["*"])
+@pytest.mark.parametrize(
+    ("write", "attribute"),
+    [(lambda m: kempner.freeze_params(m, ["*"]), "variables"), (lambda m: fastai.freeze(m, [["a"]]), "layers")],
+)
+def test_anything_else_is_refused(write, attribute):
+    with pytest.raises(InvalidSpec, match=rf"of a Keras model, refreeze\.keras\.model\.read\(model\)\.{attribute}$"):
+        write(object())

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from refreeze import CheckpointError, InvalidSpec, Segment, always, canonical, cut, during, segments
 from refreeze.keras import execute
 from refreeze.keras.checkpoint import Checkpointer, Resumed
+from refreeze.keras.model import read
 from refreeze.keras.optimizer import prebuild
 from strategies import encodings, runs
 
@@ -43,7 +44,7 @@ def network(
         ]
     )
     model.compile(optimizer(gradient_accumulation_steps=2), "mse")
-    prebuild(model)
+    prebuild(read(model))
     draw = np.random.default_rng(seed)
     for variable in [*model.variables, *model.optimizer.variables]:
         variable.assign(draw.integers(1, 99, variable.shape))

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from refreeze import Policy, always, stages
 from refreeze.keras import execute
-from refreeze.keras.model import layer_names, nodes, trainable_by_birth
+from refreeze.keras.model import layer_names, read
 
 pytestmark = pytest.mark.engine
 
@@ -80,13 +80,13 @@ def compiled(make: Callable[[], Case]) -> Case:
 
 def values(model: keras.Model) -> list[tuple[str, int, bytes]]:
     """Return layer, id and bits of every weight."""
-    return [(node.path, id(w), w.numpy().tobytes()) for node in nodes(model) for w in node.layer.weights]
+    return [(node.path, id(w), w.numpy().tobytes()) for node in read(model).nodes for w in node.layer.weights]
 
 
 def run(make: Callable[[], Case], policy: Policy, total: int, **options: Any) -> Any:
     """Run the schedule; check after every segment what has moved; return all that it ends with."""
     model, x, y = compiled(make)
-    can_train = set(map(id, trainable_by_birth(model)))
+    can_train = set(map(id, read(model).trainable))
     seen = [values(model)]
 
     def watched(epochs: int) -> Any:

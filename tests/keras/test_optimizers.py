@@ -12,7 +12,7 @@ import pytest
 from refreeze import Unsupported, always, during, rate, shift, stages, union
 from refreeze.keras import FreezeSchedule, execute
 from refreeze.keras import optimizer as optimizers
-from refreeze.keras.model import trainable_by_birth
+from refreeze.keras.model import read
 from small_models import MODELS, STEPS, Probe, everything, fit, weights
 
 pytestmark = pytest.mark.engine
@@ -79,7 +79,7 @@ def values(optimizer: Any) -> list[list[float]]:
 
 @pytest.mark.parametrize("name", ALL)
 def test_reset_is_the_state_of_a_new_optimizer(name: str) -> None:
-    variables = trainable_by_birth(MODELS["dense"]())
+    variables = read(MODELS["dense"]()).trainable
     optimizer, new = scrambled(ALL[name], variables), ALL[name]()
     new.build(variables)
     optimizer.learning_rate = 0.5
@@ -90,7 +90,7 @@ def test_reset_is_the_state_of_a_new_optimizer(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_reset_unfrozen_resets_the_slots_of_some_variables(name: str) -> None:
-    variables = trainable_by_birth(MODELS["dense"]())
+    variables = read(MODELS["dense"]()).trainable
     optimizer, new = scrambled(ALL[name], variables), ALL[name]()
     new.build(variables)
     before = values(optimizer)
@@ -104,13 +104,13 @@ def test_reset_unfrozen_resets_the_slots_of_some_variables(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_an_optimizer_that_was_built_over_fewer_variables_is_extended(name: str) -> None:
     model = compiled(ALL[name])
-    variables = trainable_by_birth(model)
+    variables = read(model).trainable
     new = ALL[name]()
     new.build(variables)
     fresh = dict(zip((v.name for v in new.variables), values(new), strict=True))
     model.compile(scrambled(ALL[name], variables[2:]), "mse")
     before = dict(zip((v.name for v in model.optimizer.variables), values(model.optimizer), strict=True))
-    optimizers.prebuild(model)
+    optimizers.prebuild(read(model))
     after = dict(zip((v.name for v in model.optimizer.variables), values(model.optimizer), strict=True))
     own = [name for name in before if name not in fresh]  # Nadam's scalar has another automatic name each time
     assert [before[name] for name in own] == [value for name, value in after.items() if name not in fresh]

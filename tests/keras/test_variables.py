@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from refreeze import UnknownName, always, during, stages, union
 from refreeze.keras import execute
-from refreeze.keras.flags import Flags, frozen_layers
+from refreeze.keras.flags import Flags
 from refreeze.keras.guard import FrozenGuard
-from refreeze.keras.model import layer_names, layers_within, nodes, trainable_by_birth, variable_names, variables
+from refreeze.keras.model import layer_names, layers_within, read, variable_names
 from small_models import MODELS, Probe, build, everything, fit, weights
 
 pytestmark = pytest.mark.engine
@@ -40,33 +40,33 @@ def test_a_schedule_of_layers_needs_no_names_of_variables() -> None:
             return x + self.a + self.b
 
     model = keras.Sequential([keras.Input((4,)), Twice(name="twice")])
-    flags = Flags(model, ["twice"])
+    flags = Flags(read(model), ["twice"])
     flags.write(frozenset(["twice"]))
-    assert frozen_layers(model) == ["twice"]
+    assert read(model).frozen_layers() == ["twice"]
 
 
 def test_NAM_2_unknown_variables_are_listed_with_close_matches() -> None:
     with pytest.raises(UnknownName, match=r"unknown 'one/kernal' \(did you mean 'one/kernel', "):
-        Flags(MODELS["cnn"](), ["one/kernal", "norm"])
+        Flags(read(MODELS["cnn"]()), ["one/kernal", "norm"])
 
 
 def governors(model: keras.Model, names: set[str]) -> dict[int, set[str]]:
     """Return, by the id of a variable, those of ``names`` that decide about it; the definition, looked up slowly."""
-    found: dict[int, set[str]] = {id(variable): set() for variable in trainable_by_birth(model)}
-    for name, variable in variables(model).items():
+    found: dict[int, set[str]] = {id(variable): set() for variable in read(model).trainable}
+    for name, variable in read(model).variables.items():
         found[id(variable)] |= {name} & names
-    for node in nodes(model):
+    for node in read(model).nodes:
         for variable in node.layer.weights:
             if id(variable) in found:
                 found[id(variable)] |= {node.path} & names
     return found
 
 
-@pytest.mark.parametrize("kind", ["cnn", "nested", "tied"])
+@pytest.mark.parametrize("kind", ["cnn", "nested", "tied", "holding"])
 def test_EXE_2_what_trains_for_any_mixture_of_names_and_any_flags_of_the_user(kind: str) -> None:
-    model = tied() if kind == "tied" else MODELS[kind]()
+    model = {"tied": tied, "holding": holding, **MODELS}[kind]()
     every = [*layer_names(model), *variable_names(model)]
-    holders = [*layers_within(model), *trainable_by_birth(model)]
+    holders = [*layers_within(model), *read(model).trainable]
 
     @settings(deadline=None)
     @given(st.data())
@@ -81,12 +81,15 @@ def test_EXE_2_what_trains_for_any_mixture_of_names_and_any_flags_of_the_user(ki
         trained_before = set(map(id, model.trainable_variables))
         names = set(data.draw(st.lists(st.sampled_from(every), unique=True), label="scheduled"))
         governing = governors(model, names)
-        flags = Flags(model, names)
+        whole = {node.path for node in read(model).nodes if not node.layer.trainable} | {*variable_names(model)}
+        flags = Flags(read(model), names)
         for _ in range(data.draw(st.integers(1, 3), label="segments")):
             frozen = names & set(data.draw(st.lists(st.sampled_from(every)), label="frozen"))
             flags.write(frozenset(frozen))
             expected = {
-                v for v, found in governing.items() if (found.isdisjoint(frozen) if found else v in trained_before)
+                v
+                for v, found in governing.items()
+                if found.isdisjoint(frozen) and (v in trained_before or not found.isdisjoint(whole))
             }
             assert set(map(id, model.trainable_variables)) == expected
         flags.restore()
@@ -114,9 +117,18 @@ def tied() -> keras.Model:
     return keras.Model(start, Transposed(first, name="b")(x))
 
 
+def holding() -> keras.Model:
+    """A model of layers that hold layers, and one with an adapter."""
+    start = keras.Input((3, 4))
+    x = keras.layers.MultiHeadAttention(1, 2, name="attention")(start, start)
+    model = keras.Model(start, keras.layers.Dense(2, name="adapted")(x))
+    model.get_layer("adapted").enable_lora(1)
+    return model
+
+
 def test_a_variable_of_two_layers_is_frozen_if_either_is() -> None:
     model = tied()
-    kernel, flags = model.get_layer("a").kernel, Flags(model, ["a", "b"])
+    kernel, flags = model.get_layer("a").kernel, Flags(read(model), ["a", "b"])
     seen = []
     for frozen in ([], ["b"], ["a"], ["a", "b"], []):
         flags.write(frozenset(frozen))

@@ -21,7 +21,6 @@ from refreeze.errors import InvalidSpec
 from refreeze.keras import model as models
 from refreeze.keras.callback import FreezeSchedule
 from refreeze.keras.checkpoint import Checkpointer
-from refreeze.keras.controller import parameter_counts
 from refreeze.keras.executor import SegmentReport, execute
 from refreeze.keras.guard import FrozenGuard
 from refreeze.keras.history import merge
@@ -209,7 +208,7 @@ def run(
 
         def on_segment_of_steps(segment: Segment, seconds: float, new: bool) -> None:
             guard.segment_begins()
-            frozen, trainable = parameter_counts(network)
+            frozen, trainable = models.read(network).parameter_counts()
             report = SegmentReport(
                 segment=segment, epochs=segment.length, frozen_parameters=frozen, trainable_parameters=trainable,
                 switch_seconds=seconds, new_step=new, history={},

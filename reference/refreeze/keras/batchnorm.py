@@ -30,7 +30,8 @@ from typing import Any, Literal, get_args
 import keras
 
 from refreeze.errors import InvalidSpec, UnknownName
-from refreeze.keras.model import layers_within, nodes
+from refreeze.keras import private
+from refreeze.keras.model import ModelTree
 from refreeze.keras.options import BatchNorm
 
 Mode = Literal["as keras does", "train", "fixed", "inference"]
@@ -40,10 +41,6 @@ _FROZEN: dict[BatchNorm, Mode] = {
 }  # fmt: skip
 
 
-def _batch_norms(layer: Any) -> list[Any]:
-    return [part for part in layers_within(layer) if isinstance(part, keras.layers.BatchNormalization)]
-
-
 class BatchNorms:
     """The batch normalizations of a model, and the modes that a policy and ``bn_frozen`` give them.
 
@@ -51,21 +48,20 @@ class BatchNorms:
     normalization (nor a layer that holds one), ``UnknownName`` (NAM-2); changes nothing.
     """
 
-    def __init__(self, model: Any, policy: BatchNorm, names: Iterable[str]) -> None:
-        by_path = {node.path: node.layer for node in nodes(model)}
+    def __init__(self, tree: ModelTree, policy: BatchNorm, names: Iterable[str]) -> None:
         names = sorted(names)
-        if missing := [name for name in names if name not in by_path]:
-            raise UnknownName(f"model {model.name!r}", missing, by_path)
-        self._named = {name: _batch_norms(by_path[name]) for name in names}
+        if missing := [name for name in names if name not in tree.layers]:
+            raise UnknownName(f"model {tree.model.name!r}", missing, tree.layers)
+        self._named = {node.path: node.batch_norms for node in tree.nodes if node.path in names}
         if other := [name for name, found in self._named.items() if not found]:
             raise InvalidSpec("bn_frozen", other[0], "a BatchNormalization")
         self._policy = policy
-        self._layers = _batch_norms(model)
+        self._layers = tree.batch_norms
 
     def _mode(self, layer: Any, bn_frozen: set[int]) -> Mode:
         if id(layer) in bn_frozen:
             return "inference"
-        own = layer._trainable_variables
+        own = private.made_to_train(layer)
         frozen = not (any(variable.trainable for variable in own) if own else layer.trainable)
         return _FROZEN[self._policy] if frozen else "as keras does"
 
@@ -85,14 +81,14 @@ class BatchNorms:
             _set_mode(layer, "as keras does")
 
 
-def moving_statistics(model: Any) -> set[int]:
+def moving_statistics(tree: ModelTree) -> set[int]:
     """Return the ids of the moving statistics that train steps traced from now on move."""
     return {
-        id(statistic)
-        for layer in _batch_norms(model)
+        id(weight)
+        for layer in tree.batch_norms
         if getattr(vars(layer).get("call"), "mode", "train" if layer.trainable else "inference") == "train"
-        for statistic in layer._non_trainable_variables
-    }
+        for weight in layer.weights
+    }.difference(map(id, tree.trainable))
 
 
 def _set_mode(layer: Any, mode: Mode) -> None:
@@ -109,15 +105,11 @@ def _set_mode(layer: Any, mode: Mode) -> None:
     def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
         if not training or mode == "inference":
             return plain(inputs, training=False, mask=mask)
-        flag, layer._trainable = layer._trainable, True  # Keras reads it as "normalize by the batch"
-        try:
+        with private.shown_as_trainable(layer):  # Keras reads it as "normalize by the batch"
             if mode == "train":
                 return plain(inputs, training=True, mask=mask)
             with keras.StatelessScope():  # assignments end in the scope, and with it
                 return plain(inputs, training=True, mask=mask)
-        finally:
-            # Replicas are traced in turns, inside of each other's calls: only the one that found it false puts it back.
-            layer._trainable = layer._trainable and flag
 
     call.mode = mode  # type: ignore[attr-defined]
     layer.call = call

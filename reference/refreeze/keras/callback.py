@@ -146,7 +146,7 @@ class FreezeSchedule(keras.callbacks.Callback):
             log_segment(f"{total - len(self._to_come)}/{total}", self._unit, segment)
 
     def on_train_end(self, logs: Any = None) -> None:
-        log_frozen_summary(self.model)
+        log_frozen_summary(self._controller.tree)
         if self._options.restore:
             self._controller.restore()
         del self._controller  # and with it the train functions that are kept

@@ -28,7 +28,7 @@ import refreeze
 from refreeze import segments_json
 from refreeze.errors import CheckpointError, InvalidSpec, Unsupported
 from refreeze.keras import optimizer as optimizers
-from refreeze.keras.model import layers_within, nodes
+from refreeze.keras.model import ModelTree, read
 from refreeze.policy import check_int
 from refreeze.schedule import Segment, check_same_past, cut
 
@@ -130,7 +130,7 @@ class Checkpointer:
         unusable: list[CheckpointError] = []
         for path in found:
             try:
-                with _opened(path) as file:
+                with _opened(path) as file, optimizers.put_back_on_error(model):
                     state = _read(path, file, model)
                     if not self._other_past:
                         check_same_past(segments_json.from_json(state.schedule), schedule, state.epoch)
@@ -170,7 +170,7 @@ class Checkpointer:
             epoch=epoch,
             stopped=stopped,
             schedule=segments_json.to_json(schedule),
-            variables=_described(model),
+            variables=_described(read(model)),
             history={key: list(values) for key, values in history.items()},
         )
         unfinished = self.directory / "unfinished"
@@ -194,21 +194,17 @@ def _apart(model: Any) -> list[str]:
     """Return the layers of which each replica has statistics of its own."""
     if model.distribute_strategy.num_replicas_in_sync == 1:
         return []
-    norms = ((node, part) for node in nodes(model) for part in layers_within(node.layer))
-    return [n.path for n, part in norms if isinstance(part, keras.layers.BatchNormalization) and not part.synchronized]
+    return [node.path for node in read(model).nodes if not all(part.synchronized for part in node.batch_norms)]
 
 
 def _variables(model: Any) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _described(model: Any) -> list[str]:
+def _described(tree: ModelTree) -> list[str]:
     """Return what each variable is: those of layers by their names, those of the optimizer by its class."""
-    names = {
-        id(weight): f"{node.path}/{weight.path.rpartition(f'{node.layer.name}/')[2]}"
-        for node in nodes(model)
-        for weight in node.layer.weights
-    }
+    model = tree.model
+    names = {id(weight): node.name_of(weight) for node in tree.nodes for weight in node.layer.weights}
     inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     named = [(names.get(id(variable), variable.name), variable) for variable in model.variables]
     named += [(f"{type(inner).__name__}[{index}]", slot) for index, slot in enumerate(model.optimizer.variables)]
@@ -246,8 +242,9 @@ def _read(path: Path, file: zipfile.ZipFile, model: Any) -> _State:
         raise CheckpointError(str(path), f"is a {kind} of version {version}, not a {FORMAT} of version {VERSION}")
     if damaged is not None or missing:
         raise CheckpointError(str(path), f"is damaged: {damaged or min(missing)}")
-    optimizers.prebuild(model)
-    described = _described(model)
+    tree = read(model)
+    optimizers.prebuild(tree)
+    described = _described(tree)
     if state.variables != described:
         both = zip_longest(state.variables, described, fillvalue="nothing")
         was, now = next(pair for pair in both if pair[0] != pair[1])

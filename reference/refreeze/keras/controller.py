@@ -9,8 +9,8 @@ from typing import Any
 
 from refreeze.keras import optimizer as optimizers
 from refreeze.keras.batchnorm import BatchNorms
-from refreeze.keras.flags import Flags, frozen_layers
-from refreeze.keras.model import nodes, trainable_by_birth
+from refreeze.keras.flags import Flags
+from refreeze.keras.model import ModelTree, read
 from refreeze.keras.options import Options
 from refreeze.keras.switch import build_metrics_first, make_switch
 from refreeze.schedule import Segment
@@ -33,9 +33,10 @@ class Controller:
         schedule: Sequence[Segment],
         options: Options = _DEFAULTS,
     ) -> None:
-        self.model = model
-        self._flags = Flags(model, names)
-        self._batch_norms = BatchNorms(model, options.batch_norm, {name for s in schedule for name in s.bn_frozen})
+        self.tree = read(model)
+        self.model = model = self.tree.model
+        self._flags = Flags(self.tree, names)
+        self._batch_norms = BatchNorms(self.tree, options.batch_norm, {name for s in schedule for name in s.bn_frozen})
         self._sets_rate = any(segment.learning_rate is not None for segment in schedule)
         self._state = options.optimizer_state
         optimizers.check(model, self._state, self._sets_rate)
@@ -51,7 +52,7 @@ class Controller:
         begun = time.perf_counter()
         if self.model.optimizer is not self._optimizer:  # at first, and when the user has compiled in between
             optimizers.check(self.model, self._state, self._sets_rate)
-            optimizers.prebuild(self.model)
+            optimizers.prebuild(self.tree)
             self._optimizer = self.model.optimizer
         self._flags.write(segment.frozen)
         self._batch_norms.write(segment.bn_frozen)
@@ -89,15 +90,8 @@ def log_segment(place: str, unit: str, segment: Segment, more: str = "") -> None
     _log.info("segment %s: %s, %d names frozen%s%s", place, ticks, len(segment.frozen), more, rate)
 
 
-def log_frozen_summary(model: Any) -> None:
+def log_frozen_summary(tree: ModelTree) -> None:
     """Log, at INFO on the logger ``refreeze``, how many layers are frozen, and which (EXE-11)."""
-    frozen = frozen_layers(model)
+    frozen = tree.frozen_layers()
     shown = ", ".join(frozen[:10]) + (", …" if len(frozen) > 10 else "")
-    _log.info("%d of %d layers remain frozen%s", len(frozen), len(nodes(model)), f": {shown}" if frozen else "")
-
-
-def parameter_counts(model: Any) -> tuple[int, int]:
-    """Return how many scalars of the model are frozen and how many trainable, of those that can be trained."""
-    every = sum(variable.shape.num_elements() for variable in trainable_by_birth(model))
-    trainable = sum(variable.shape.num_elements() for variable in model.trainable_variables)
-    return every - trainable, trainable
+    _log.info("%d of %d layers remain frozen%s", len(frozen), len(tree.nodes), f": {shown}" if frozen else "")

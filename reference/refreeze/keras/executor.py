@@ -15,7 +15,7 @@ import keras
 from refreeze.dialects import vl3d
 from refreeze.errors import InvalidSpec
 from refreeze.keras import model as models
-from refreeze.keras.controller import Controller, log_frozen_summary, log_segment, parameter_counts
+from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
 from refreeze.keras.history import merge
 from refreeze.keras.options import RunKeywords, RunOptions, check_listener
 from refreeze.policy import Policy, check_int
@@ -93,7 +93,7 @@ def execute(
         run = tuple(keeper.parts(run))
     for number, segment in enumerate(run, start=1):
         seconds, new = controller.enter(segment)
-        frozen, trainable = parameter_counts(model)
+        frozen, trainable = controller.tree.parameter_counts()
         counts = f", {trainable} of {frozen + trainable} parameters trainable"
         log_segment(f"{number}/{len(run)}", "epochs", segment, counts)
         if on_segment is not None:
@@ -124,7 +124,7 @@ def execute(
         if stopped:
             _log.info("training was stopped after %d of %d epochs", segment.start + epochs, total)
             break
-    log_frozen_summary(model)
+    log_frozen_summary(controller.tree)
     if chosen.restore:
         controller.restore()
     merged = keras.callbacks.History()
@@ -192,7 +192,7 @@ class FreezeTrainingExecutor:
     @staticmethod
     def log_frozen_summary(nn: Any) -> None:
         """Log how many layers of ``nn`` are frozen, and which (EXE-11)."""
-        log_frozen_summary(nn)
+        log_frozen_summary(models.read(nn))
 
 
 DLFreezeTrainingExecutor = FreezeTrainingExecutor

@@ -7,8 +7,7 @@ from typing import Any
 import keras
 
 from refreeze.keras.batchnorm import moving_statistics
-from refreeze.keras.flags import frozen_layers
-from refreeze.keras.model import nodes, trainable_by_birth
+from refreeze.keras.model import read
 
 
 class FrozenMoved(AssertionError):
@@ -29,19 +28,18 @@ class FrozenGuard(keras.callbacks.Callback):
         self._before: dict[str, tuple[Any, bytes]] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._before = {}
+        self._before, self._tree = {}, read(self.model)
         self.segment_begins()
 
     def segment_begins(self) -> None:
         """Compare for the segment that ends, then look up what is frozen in the one that begins."""
         self._compare("before the segment's end")
-        layers = set(frozen_layers(self.model))
-        trained = set(map(id, self.model.trainable_variables))
-        held = set(map(id, trainable_by_birth(self.model))) - trained
-        moving = moving_statistics(self.model)
+        layers = set(self._tree.frozen_layers())
+        held = set(map(id, self._tree.trainable)).difference(map(id, self.model.trainable_variables))
+        moving = moving_statistics(self._tree)
         frozen = (
             (f"{node.path}: {weight.path}", weight)
-            for node in nodes(self.model)
+            for node in self._tree.nodes
             for weight in node.layer.weights
             if (node.path in layers and id(weight) not in moving) or id(weight) in held
         )

@@ -1,4 +1,4 @@
-"""Names on a Keras model: the layers that own weights and their variables, each under one path (NAM-1, NAM-3).
+"""A Keras model, read once: its layers, containers and variables by name (NAM-1, NAM-3), for all parts of the engine.
 
 A nested model is a container: its layers are ``container/layer``, to any depth. Any other layer that holds layers (a
 MultiHeadAttention, a Bidirectional) is one layer. A layer that is shared has the first path on which it is met.
@@ -6,74 +6,141 @@ MultiHeadAttention, a Bidirectional) is one layer. A layer that is shared has th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from refreeze.dialects import targets
+import keras
+
 from refreeze.errors import Unsupported
+from refreeze.keras import private
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A layer in its place."""
+    """A layer that owns weights, in its place."""
 
     path: str
     """The names of the containers and of the layer, joined by ``/``; the model itself is not part of it."""
     layer: Any
     """The Keras layer."""
-    containers: tuple[Any, ...]
-    """The models around it, the outermost first: the layer trains only if each of them is trainable too."""
+    inside: tuple[Any, ...]
+    """The layer and every layer inside it, outer ones first."""
+    variables: tuple[Any, ...]
+    """Those of its weights that can be trained, whatever the flags say now."""
+
+    def name_of(self, weight: Any) -> str:
+        """Return the name of a weight of the layer: ``layer path / path within the layer``."""
+        return f"{self.path}/{weight.path.rpartition(f'{self.layer.name}/')[2]}"
+
+    @property
+    def batch_norms(self) -> list[Any]:
+        """The batch normalizations in it: the layer itself, or some inside it."""
+        return [part for part in self.inside if isinstance(part, keras.layers.BatchNormalization)]
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing of it can train, by the flags of its variables, or its own if it has none."""
+        return not any(holder.trainable for holder in self.variables or [self.layer])
 
 
-def nodes(model: Any) -> list[Node]:
-    """Return the layers of ``model`` that own weights, in declaration order.
+@dataclass(frozen=True)
+class ModelTree:
+    """What the engine knows of a model; flags are not part of it."""
+
+    model: Any
+    """The Keras model."""
+    nodes: tuple[Node, ...]
+    """The layers that own weights, in declaration order."""
+    inside: tuple[Any, ...]
+    """The model, its containers and all layers, outer ones first."""
+    trainable: tuple[Any, ...]
+    """The variables that can be trained, whatever the flags say now, in the order of ``model.variables``."""
+
+    @cached_property
+    def batch_norms(self) -> list[Any]:
+        """All batch normalizations."""
+        return [part for part in self.inside if isinstance(part, keras.layers.BatchNormalization)]
+
+    @cached_property
+    def layers(self) -> dict[str, Any]:
+        """The layers that own weights, by path."""
+        return {node.path: node.layer for node in self.nodes}
+
+    @cached_property
+    def variables(self) -> dict[str, Any]:
+        """The variables that can be trained, by name; raises ``Unsupported`` if two have one name."""
+        named: dict[str, Any] = {}
+        for node in self.nodes:
+            for variable in node.variables:
+                if named.setdefault(name := node.name_of(variable), variable) is not variable:
+                    raise Unsupported(f"model {self.model.name!r} has several variables of the name {name!r}")
+        return named
+
+    def frozen_layers(self) -> list[str]:
+        """Return the paths of the layers of which nothing can train now, in declaration order."""
+        return [node.path for node in self.nodes if not self.model.trainable or node.is_frozen]
+
+    def parameter_counts(self) -> tuple[int, int]:
+        """Return how many scalars are frozen now and how many trainable, of those that can be trained."""
+        every = sum(variable.shape.num_elements() for variable in self.trainable)
+        trainable = sum(variable.shape.num_elements() for variable in self.model.trainable_variables)
+        return every - trainable, trainable
+
+
+def read(model: Any) -> ModelTree:
+    """Return what the engine knows of ``model``; one that has been read already is returned as it is.
 
     Raises ``Unsupported`` if the model is not built, or if two layers have one path.
     """
+    if isinstance(model, ModelTree):
+        return model
     if not getattr(model, "built", False):
         raise Unsupported(f"model {model.name!r} is not built: give it an Input, or call it once, before scheduling it")
-    found = [Node(path, layer, (model, *around)) for path, layer, around in targets.walk(model)]
-    paths = [node.path for node in found]
+    every = layers_within(model)
+    can_train = {id(variable) for layer in every for variable in private.made_to_train(layer)}
+    nodes: dict[int, Node] = {}
+    for path, layer in _walk(model):
+        if id(layer) not in nodes:
+            variables = tuple(weight for weight in layer.weights if id(weight) in can_train)
+            nodes[id(layer)] = Node(path, layer, tuple(layers_within(layer)), variables)
+    paths = [node.path for node in nodes.values()]
     if len(set(paths)) != len(paths):
         twice = sorted({path for path in paths if paths.count(path) > 1})
         raise Unsupported(f"model {model.name!r} has several layers of one name: {', '.join(map(repr, twice))}")
-    return found
+    trainable = tuple(variable for variable in model.variables if id(variable) in can_train)
+    return ModelTree(model, tuple(nodes.values()), tuple(every), trainable)
 
 
-def layer_names(model: Any) -> list[str]:
-    """Return the paths of the layers that own weights, in declaration order (NAM-1); raises as ``nodes`` does."""
-    return [node.path for node in nodes(model)]
+def _walk(container: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and layer of all that own weights; one that is shared on each of its paths."""
+    for layer in container.layers:
+        if isinstance(layer, keras.Model):
+            yield from _walk(layer, f"{prefix}{layer.name}/")
+        elif layer.weights:
+            yield f"{prefix}{layer.name}", layer
 
 
 def layers_within(layer: Any) -> list[Any]:
-    """Return ``layer`` and every layer inside it, outer ones first."""
-    return list(layer._flatten_layers(include_self=True, recursive=True))
+    """Return ``layer`` and every layer inside it, each behind all those that it is in."""
+    found: dict[int, Any] = {}
+
+    def visit(layer: Any) -> None:
+        if id(layer) not in found:
+            for part in private.layers_in(layer):
+                visit(part)
+            found[id(layer)] = layer
+
+    visit(layer)
+    return list(found.values())[::-1]
 
 
-def trainable_by_birth(model: Any) -> list[Any]:
-    """Return the variables that can be trained, whatever the flags say now, in the order of ``model.variables``."""
-    born = {id(variable) for layer in layers_within(model) for variable in layer._trainable_variables}
-    return [variable for variable in model.variables if id(variable) in born]
-
-
-def variables(model: Any) -> dict[str, Any]:
-    """Return the variables that can be trained by name, ``layer path / variable path within the layer``.
-
-    Raises ``Unsupported`` as ``nodes`` does, and if two variables have one name.
-    """
-    can_train = {id(variable) for variable in trainable_by_birth(model)}
-    named: dict[str, Any] = {}
-    for node in nodes(model):
-        for variable in node.layer.weights:
-            if id(variable) not in can_train:
-                continue
-            inside = variable.path.rpartition(f"{node.layer.name}/")[2]
-            name = f"{node.path}/{inside}"
-            if named.setdefault(name, variable) is not variable:
-                raise Unsupported(f"model {model.name!r} has several variables of the name {name!r}")
-    return named
+def layer_names(model: Any) -> list[str]:
+    """Return the paths of the layers that own weights, in declaration order (NAM-1); raises as ``read`` does."""
+    return list(read(model).layers)
 
 
 def variable_names(model: Any) -> list[str]:
     """Return the names of the variables that can be trained, in declaration order; raises as ``variables`` does."""
-    return list(variables(model))
+    return list(read(model).variables)

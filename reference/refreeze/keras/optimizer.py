@@ -13,12 +13,15 @@ with everything frozen do not count.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras
 
 from refreeze.errors import Unsupported
-from refreeze.keras.model import trainable_by_birth
+from refreeze.keras import private
+from refreeze.keras.model import ModelTree
 from refreeze.rates import Rates
 
 OptimizerState = Literal["keep", "reset", "reset_unfrozen"]
@@ -42,15 +45,26 @@ def check(model: Any, state: OptimizerState, sets_rate: bool) -> None:
             f"optimizer {inner.name!r} has use_ema=True, with which Keras writes the averages into the wrong variables "
             "as soon as one is frozen; use_ema=False is needed"
         )
-    if sets_rate and not isinstance(inner._learning_rate, keras.Variable):
+    others = [
+        name
+        for name, value in vars(model).items()
+        if isinstance(value, keras.optimizers.Optimizer) and value is not optimizer and value is not inner
+    ]
+    if others:
+        raise Unsupported(
+            f"model {model.name!r} has optimizers of its own besides the one that it is compiled with: "
+            f"{', '.join(sorted(others))}; a schedule needs a single one"
+        )
+    if sets_rate and not isinstance(private.rate_of(inner), keras.Variable):
         raise Unsupported(
             f"the schedule sets learning rates, but optimizer {inner.name!r} computes its own, with "
-            f"{type(inner._learning_rate).__name__}; give it a number, or take the rates out of the schedule"
+            f"{type(private.rate_of(inner)).__name__}; give it a number, or take the rates out of the schedule"
         )
-    if state == "reset_unfrozen":
-        twin = type(inner).from_config(inner.get_config())
+    if state != "keep":
+        twin = _twin(inner)
         slot_of = _build(twin, [keras.Variable(keras.ops.zeros((2, 3)))])
-        if any(variable.shape != () and id(variable) not in slot_of for variable in twin.variables):
+        unknown = [variable for variable in twin.variables if variable.shape != () and id(variable) not in slot_of]
+        if state == "reset_unfrozen" and unknown:
             raise Unsupported(
                 f"optimizer {inner.name!r} does not say which slots belong to which variable, as 'reset_unfrozen' "
                 "needs; 'keep' and 'reset' do without"
@@ -76,6 +90,17 @@ def _inner(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def _twin(optimizer: Any) -> Any:
+    """Return a new optimizer of the same configuration; raises ``Unsupported`` if its class cannot make one."""
+    try:
+        return type(optimizer).from_config(optimizer.get_config())
+    except Exception as error:
+        raise Unsupported(
+            f"optimizer {optimizer.name!r} cannot be made anew from its configuration ({error}), as 'reset' and "
+            "'reset_unfrozen' need; 'keep' does without"
+        ) from error
+
+
 def _build(optimizer: Any, variables: list[Any]) -> dict[int, int]:
     """Build an optimizer; return the id of the model variable by the id of each slot that belongs to one."""
     slot_of: dict[int, int] = {}
@@ -94,25 +119,58 @@ def _build(optimizer: Any, variables: list[Any]) -> dict[int, int]:
     return slot_of
 
 
-def prebuild(model: Any) -> None:
+@contextlib.contextmanager
+def put_back_on_error(model: Any) -> Iterator[None]:
+    """Make the model's optimizer and train function what they were before, if what is done meanwhile raises.
+
+    The slots that the optimizer had are the same objects again; values that were assigned to them are not put back.
+    """
+    states = [vars(optimizer) for optimizer in (model.optimizer, _inner(model.optimizer))]
+    before = [(dict(state), *_contents(state)) for state in states]
+    train_function = model.train_function
+    try:
+        yield
+    except BaseException:
+        for state, (objects, lists, dicts) in zip(states, before, strict=True):
+            state.clear()
+            state.update(objects)
+            # Only differences are written: Keras tracks what its lists and dictionaries are told.
+            lists_now, dicts_now = _contents(state)
+            for key, items in lists.items():
+                if [*map(id, items)] != [*map(id, lists_now[key])]:
+                    state[key][:] = items
+            for key, content in dicts.items():
+                if [*map(id, content.values())] != [*map(id, dicts_now[key].values())]:
+                    state[key].clear()
+                    state[key].update(content)
+        model.train_function = train_function
+        raise
+
+
+def _contents(state: dict[str, Any]) -> tuple[dict[str, list[Any]], dict[str, dict[Any, Any]]]:
+    """Return copies of the lists and of the dictionaries among the attributes ``state``."""
+    lists = {key: list(value) for key, value in state.items() if isinstance(value, list)}
+    return lists, {key: dict(value) for key, value in state.items() if isinstance(value, dict)}
+
+
+def prebuild(tree: ModelTree) -> None:
     """Build the optimizer over every variable that can be trained, so that no switch makes or loses a slot (EXE-4).
 
     One that Keras has built already, over what was trainable then, is built again; the slots that it has keep their
     values, and so do ``iterations`` and the learning rate. Train functions traced before are no longer valid then.
-    Raises ``Unsupported`` if it cannot be known which slot is which.
+    Raises ``Unsupported`` if it cannot be known which slot is which; then nothing has changed.
     """
-    optimizer, variables = model.optimizer, trainable_by_birth(model)
-    inner = _inner(optimizer)
-    if optimizer.built and {id(variable) for variable in variables} <= set(map(id, inner._trainable_variables)):
+    model, variables = tree.model, list(tree.trainable)
+    optimizer, inner = model.optimizer, _inner(model.optimizer)
+    if optimizer.built and {*map(id, variables)}.issubset(map(id, private.built_over(inner))):
         return
-    with model.distribute_strategy.scope():
+    with put_back_on_error(model), model.distribute_strategy.scope():
         if not optimizer.built:
             optimizer.build(variables)
             return
-        own = [v for v in inner.variables if v is inner._iterations or v is inner._learning_rate]
+        own = private.own_variables(inner)
         old = [v for v in inner.variables if not any(v is other for other in own)]
-        inner._variables[:] = own
-        inner.built = False
+        private.forget_slots(inner)
         slot_of = _build(inner, variables)
         slots = {v.path: v for v in inner.variables if id(v) in slot_of}
         # What is no slot has no telling path, but there is as much of it as before, in the same order.
@@ -134,11 +192,11 @@ def reset(optimizer: Any, only: set[int] | None = None) -> None:
     ``only``: ids of model variables, to whose slots this is limited.
     """
     inner = _inner(optimizer)
-    twin = type(inner).from_config(inner.get_config())
-    slot_of = _build(twin, inner._trainable_variables)
+    twin = _twin(inner)
+    slot_of = _build(twin, private.built_over(inner))
     # Both were built over the same variables in the same order, so their own variables pair up.
     for fresh, used in zip(twin.variables, inner.variables, strict=True):
-        if used is not inner._learning_rate and (only is None or slot_of.get(id(fresh)) in only):
+        if used is not private.rate_of(inner) and (only is None or slot_of.get(id(fresh)) in only):
             used.assign(fresh)
     if inner is not optimizer and only is None:
         optimizer.step_counter.assign(0)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import keras
 
 from refreeze.errors import Unsupported
+from refreeze.keras import private
 from refreeze.keras.options import Options
 from refreeze.keras.traces import forget_gradients
 
@@ -61,9 +62,10 @@ class Cached:
         return len(self._kept)
 
     def _identity(self) -> tuple[object, ...]:
-        # compile() makes a new configuration object each time; the others can be set without it.
+        # Compiling makes a new object each time; the others can be set without it.
         model = self._model
-        return model._compile_config, model.optimizer, model.jit_compile, model.run_eagerly, model.steps_per_execution
+        settings = model.optimizer, model.jit_compile, model.run_eagerly, model.steps_per_execution
+        return private.compilation(model), *settings
 
     def to(self, signature: bytes) -> bool:
         forget_gradients(self._model.train_function)
@@ -91,14 +93,14 @@ def build_metrics_first(model: Any) -> None:
 
     Keras builds them inside the first trace on TensorFlow; a trace that creates variables is done again.
     """
-    metrics, function = model._compile_metrics, model.train_function
-    if metrics is None or metrics.built or model.run_eagerly:
+    build, function = private.metrics_builder(model), model.train_function
+    if build is None or model.run_eagerly:
         return
 
     def first(iterator: Any) -> Any:
         model.train_function = function
         try:
-            model._symbolic_build(data_batch=iterator.element_spec)
+            build(data_batch=iterator.element_spec)
         except Exception:  # the data or the model is of a kind that Keras cannot build ahead: then it traces twice
             _log.debug("metrics could not be built ahead", exc_info=True)
         return function(iterator)

@@ -8,11 +8,12 @@ graph alive, for ever, and nobody needs it once the trace is done: gradients are
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import weakref
 from collections.abc import Iterator
 from typing import Any
+
+from refreeze.keras import private
 
 _log = logging.getLogger("refreeze")
 _CONTROL_FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile"})
@@ -27,16 +28,14 @@ def forget_gradients(train_function: Any) -> None:
     other internals nothing is removed, so memory grows as it does in plain Keras; that is logged once, at DEBUG.
     """
     try:
-        steps = list(_compiled(train_function))
+        steps = list(private.compiled_functions(train_function))
         traces = sum(step.experimental_get_tracing_count() for step in steps)
         if traces == 0 or traces == _traces_seen.get(train_function):
             return
-        from tensorflow.python.framework import ops
-
-        registry = ops.gradient_registry._registry
+        registry = private.gradient_registry()
         for step in steps:
-            for concrete in step._list_all_concrete_functions():
-                for name in _gradient_names(concrete.graph.as_graph_def()):
+            for graph in private.graphs(step):
+                for name in _gradient_names(graph):
                     registry.pop(name, None)
         _traces_seen[train_function] = traces
     except Exception as error:
@@ -46,15 +45,6 @@ def forget_gradients(train_function: Any) -> None:
 @functools.cache
 def _say_once(error: str) -> None:
     _log.debug("gradients of dropped train steps stay registered in TensorFlow: %s", error)
-
-
-def _compiled(train_function: Any) -> Iterator[Any]:
-    """Yield the ``tf.function`` objects of a train function that Keras made; none for any other function."""
-    if inspect.isfunction(train_function):
-        parts = inspect.getclosurevars(train_function).nonlocals
-        for part in (parts.get("multi_step_on_iterator"), getattr(parts.get("one_step_on_data"), "__wrapped__", None)):
-            if hasattr(part, "experimental_get_tracing_count"):
-                yield part
 
 
 def _gradient_names(graph: Any) -> Iterator[str]:

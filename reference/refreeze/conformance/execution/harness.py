@@ -20,7 +20,7 @@ from refreeze import segments
 from refreeze.conformance.execution.observations import Call, ModelState, Ran
 from refreeze.conformance.protocol import ErrorId, Fault, Request, crash
 from refreeze.conformance.reference import policy_of
-from refreeze.keras.model import nodes, trainable_by_birth
+from refreeze.keras.model import read
 
 _DATA = np.random.default_rng(0)
 _X, _Y, _BATCH = _DATA.normal(size=(8, 4)).astype(np.float32), _DATA.integers(0, 3, 8), 4
@@ -54,7 +54,7 @@ def new_model(request: Request, seed: int = 0) -> Any:
     model = keras.Sequential([keras.Input((4,)), stem, norm, body, dense(3, "head", None)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(OPTIMIZERS[request["optimizer"]](), loss)
-    for node in nodes(model):
+    for node in read(model).nodes:
         node.layer.trainable = node.path not in request["off"]
     return model
 
@@ -65,17 +65,17 @@ def _bits(variable: Any) -> bytes:
 
 def state(model: Any) -> ModelState:
     """Return the state of ``model``."""
-    named = {f"{node.path}/{weight.name}": weight for node in nodes(model) for weight in node.layer.weights}
+    named = {f"{node.path}/{weight.name}": weight for node in read(model).nodes for weight in node.layer.weights}
     owners = {weight.path.replace("/", "_") + "_": name for name, weight in named.items()}
     slots = {}
     for variable in model.optimizer.variables:
         if owner := max((path for path in owners if variable.name.startswith(path)), key=len, default=""):
             slots[f"{owners[owner]}:{variable.name.removeprefix(owner)}"] = _bits(variable)
-    held = set(map(id, trainable_by_birth(model))) - set(map(id, model.trainable_variables))
+    held = set(map(id, read(model).trainable)) - set(map(id, model.trainable_variables))
     return ModelState(
         {name: _bits(weight) for name, weight in named.items()},
         slots,
-        {n.path: n.layer.trainable and held.isdisjoint(map(id, n.layer.weights)) for n in nodes(model)},
+        {n.path: n.layer.trainable and held.isdisjoint(map(id, n.layer.weights)) for n in read(model).nodes},
         float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
         int(keras.ops.convert_to_numpy(model.optimizer.iterations)),
     )
@@ -191,7 +191,7 @@ class Rebuilding:
 
     def run(self, model: Any, dialect: str, config: Any, total: int, fit: Callable[[int], Any]) -> dict[str, list[Any]]:
         """Run the schedule; the history that is returned is empty."""
-        layers = {node.path: node.layer for node in nodes(model)}
+        layers = {node.path: node.layer for node in read(model).nodes}
         given = {path: layer.trainable for path, layer in layers.items()}
         for layer in layers.values():
             layer.trainable = True

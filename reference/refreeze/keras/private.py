@@ -1,0 +1,129 @@
+"""What the engine uses of Keras and TensorFlow although they do not document it. Nothing else of the kind is used.
+
+Everything here was seen in Keras 3.15.1 and TensorFlow 2.21. ``USED`` says what happens in a version that no longer
+has it: the engine refuses to begin, in plain words, or it goes on without what the attribute is for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from refreeze.errors import Unsupported
+
+SEEN = "Keras 3.15.1 and TensorFlow 2.21"
+_REFUSES = "the engine refuses to begin"
+_TRACES_TWICE = "a train step whose metrics are not built yet is traced twice"
+_MEMORY_GROWS = "the memory of dropped train steps is not given back, as in Keras itself"
+USED = {
+    "Layer._layers": _REFUSES,
+    "Layer._trainable_variables": _REFUSES,
+    "Layer._trainable": _REFUSES,
+    "Optimizer._iterations": _REFUSES,
+    "Optimizer._learning_rate": _REFUSES,
+    "Optimizer._variables": _REFUSES,
+    "Optimizer._trainable_variables": _REFUSES,
+    "Model._compile_config": "no train step is kept: each switch traces one",
+    "Model._compile_metrics": _TRACES_TWICE,
+    "Model._symbolic_build": _TRACES_TWICE,
+    "Function._list_all_concrete_functions": _MEMORY_GROWS,
+    "gradient_registry._registry": _MEMORY_GROWS,
+}
+"""By owner and name: what happens when the attribute is gone."""
+
+
+def gone(attribute: str) -> str:
+    """Return the sentence that says that ``attribute`` of ``USED`` is gone, and what follows."""
+    return f"Keras {keras.__version__} has no {attribute}, which {SEEN} have; without it {USED[attribute]}"
+
+
+def _get(holder: Any, attribute: str) -> Any:
+    try:
+        return getattr(holder, attribute.partition(".")[2])
+    except AttributeError:
+        raise Unsupported(gone(attribute)) from None
+
+
+def layers_in(layer: Any) -> list[Any]:
+    """Return the layers directly inside of ``layer``."""
+    return list(_get(layer, "Layer._layers"))
+
+
+def made_to_train(layer: Any) -> list[Any]:
+    """Return the variables of ``layer`` itself that were made to be trained, whatever the flags say now."""
+    return list(_get(layer, "Layer._trainable_variables"))
+
+
+@contextlib.contextmanager
+def shown_as_trainable(layer: Any) -> Iterator[None]:
+    """Let ``layer.trainable`` be true for a while; nothing is written through to what is inside.
+
+    Replicas are traced in turns, inside of each other's calls: only the one that found it false puts it back.
+    """
+    flag = _get(layer, "Layer._trainable")
+    layer._trainable = True
+    try:
+        yield
+    finally:
+        layer._trainable = layer._trainable and flag
+
+
+def rate_of(optimizer: Any) -> Any:
+    """Return what the optimizer has as its learning rate: a variable, or what computes one."""
+    return _get(optimizer, "Optimizer._learning_rate")
+
+
+def own_variables(optimizer: Any) -> list[Any]:
+    """Return the variables that an optimizer has before it is built: the count of steps and the learning rate."""
+    own = (_get(optimizer, "Optimizer._iterations"), rate_of(optimizer))
+    return [variable for variable in optimizer.variables if any(variable is other for other in own)]
+
+
+def built_over(optimizer: Any) -> list[Any]:
+    """Return the variables that the optimizer has been built over."""
+    return list(_get(optimizer, "Optimizer._trainable_variables"))
+
+
+def forget_slots(optimizer: Any) -> None:
+    """Leave an optimizer as it was before it was built, but for the values of its own variables."""
+    variables = _get(optimizer, "Optimizer._variables")
+    variables[:] = own_variables(optimizer)
+    optimizer.built = False
+
+
+def compilation(model: Any) -> object:
+    """Return an object that is another one after each ``compile``."""
+    return getattr(model, "_compile_config", object())
+
+
+def metrics_builder(model: Any) -> Callable[..., None] | None:
+    """Return what builds the compiled metrics for batches like ``data_batch``; None if there is nothing to build."""
+    metrics = getattr(model, "_compile_metrics", None)
+    return None if metrics is None or metrics.built else getattr(model, "_symbolic_build", None)
+
+
+def compiled_functions(train_function: Any) -> Iterator[Any]:
+    """Yield the ``tf.function`` objects of a train function that Keras made; none for any other function."""
+    if inspect.isfunction(train_function):
+        parts = inspect.getclosurevars(train_function).nonlocals
+        for part in (parts.get("multi_step_on_iterator"), getattr(parts.get("one_step_on_data"), "__wrapped__", None)):
+            if hasattr(part, "experimental_get_tracing_count"):
+                yield part
+
+
+def graphs(function: Any) -> Iterator[Any]:
+    """Yield the GraphDef of each trace of a ``tf.function``."""
+    for concrete in _get(function, "Function._list_all_concrete_functions")():
+        yield concrete.graph.as_graph_def()
+
+
+def gradient_registry() -> dict[str, Any]:
+    """Return TensorFlow's table of gradient functions by name, which may be changed."""
+    from tensorflow.python.framework import ops
+
+    found: dict[str, Any] = _get(ops.gradient_registry, "gradient_registry._registry")
+    return found
