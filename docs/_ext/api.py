@@ -41,9 +41,11 @@ def exports(module: Any) -> str:
     """Return a table of the names in ``__all__``, each linked to where it is described."""
     rows = [".. list-table::\n   :widths: auto\n"]
     for name in module.__all__:
-        thing = getattr(module, name)
-        sentence = (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("\n", " ")
-        rows.append(f"   * - :py:obj:`{name} <{thing.__module__}.{thing.__qualname__}>`\n     - {sentence}")
+        thing, shown, sentence = getattr(module, name), f"``{name}``", ""
+        if callable(thing):
+            shown = f":py:obj:`{name} <{thing.__module__}.{thing.__qualname__}>`"
+            sentence = (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("\n", " ")
+        rows.append(f"   * - {shown}\n     - {sentence or 'A value.'}")
     return "\n".join(rows)
 
 

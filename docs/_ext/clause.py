@@ -11,7 +11,9 @@ from docutils import nodes
 from refreeze.conformance.catalogue import laws
 from refreeze.conformance.clauses import clauses
 from refreeze.conformance.vectors import vectors
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import index, pending_xref
+from sphinx.domains import ObjType
+from sphinx.domains.std import StandardDomain
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -39,8 +41,8 @@ class Clause(SphinxDirective):
         box += self.parse_content_to_nodes()
         self._link_terms(box)
         box += checks(identifier)
-        self.env.metadata[self.env.docname].setdefault("clauses", {})[identifier] = anchor  # type: ignore[arg-type]
-        return [box]
+        self.env.get_domain("std").note_object("clause", identifier, anchor, location=box)  # type: ignore[attr-defined]
+        return [index(entries=[("single", identifier, anchor, "main", None)]), box]
 
     def _link_terms(self, box: nodes.Element) -> None:
         """Make a link of the first mention of each term of the glossary."""
@@ -140,11 +142,7 @@ class mention(nodes.inline):  # noqa: N801 (as docutils names its nodes)
 
 def link(app: Any, doctree: Any, docname: str) -> None:
     """Make a link of each mention; one of a clause that has no page stays text."""
-    where = {
-        identifier: (page, anchor)
-        for page, data in app.env.metadata.items()
-        for identifier, anchor in data.get("clauses", {}).items()
-    }
+    where = {name: to for (kind, name), to in app.env.get_domain("std").objects.items() if kind == "clause"}
     for node in list(doctree.findall(mention)):
         target = where.get(node["identifier"])
         text = node.children[0]
@@ -155,7 +153,8 @@ def link(app: Any, doctree: Any, docname: str) -> None:
 
 
 def setup(app: Any) -> None:
-    """Register the directives and the links."""
+    """Register the directives and the links; clauses are objects of the site's search and inventory."""
+    StandardDomain.object_types["clause"] = ObjType("clause", searchprio=-1)  # the search finds its entry of the index
     app.add_node(mention)
     app.add_directive("clause", Clause)
     app.add_directive("why", Why)

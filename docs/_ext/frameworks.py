@@ -49,18 +49,20 @@ def shown(value: Any) -> str:
 
 
 def overview(found: dict[str, dict[str, Any]]) -> str:
-    """Return the table of all questions, and that of the versions."""
-    lines = ["| question | " + " | ".join(NAMES.values()) + " |", "|---" * (len(NAMES) + 1) + "|"]
+    """Return the table of all questions, each with the answers and who gives them, and the table of versions."""
+    lines = ["```{list-table}", ":class: frameworks", ":header-rows: 1", ":widths: 30 70", "", "* - question"]
+    lines += ["  - answers"]
     versions: dict[str, set[str]] = {system: set() for system in NAMES}
     for name, result in found.items():
-        cells = {cell["system"]: said(cell) for cell in result["cells"]}
-        lines.append(
-            f"| [{result['question']}](#{name.replace('_', '-')}) | " + " | ".join(cells[s] for s in NAMES) + " |"
-        )
+        answers: dict[str, list[str]] = {}
         for cell in result["cells"]:
+            answers.setdefault(said(cell), []).append(NAMES[cell["system"]])
             if with_ := cell.get("versions"):
                 versions[cell["system"]].add(", ".join(f"{package} {with_[package]}" for package in sorted(with_)))
-    lines += ["", "| system | asked with |", "|---|---|"]
+        lines += [f"* - [{result['question']}](#{name.replace('_', '-')})"]
+        shown = [f"**{', '.join(systems)}**: {answer}" for answer, systems in answers.items()]
+        lines += [f"{'    ' if place else '  - '}- {line}" for place, line in enumerate(shown)]
+    lines += ["```", "", "| system | asked with |", "|---|---|"]
     lines += [f"| {NAMES[system]} | {'; '.join(sorted(with_))} |" for system, with_ in versions.items()]
     return "\n".join(lines)
 
@@ -88,9 +90,7 @@ class Frameworks(SphinxDirective):
             self.env.note_dependency(str(path))
         if self.arguments[0] == "sections":
             return self.parse_text_to_nodes(details(results(folder)), allow_section_headings=True)
-        tables = self.parse_text_to_nodes(overview(results(folder)))
-        tables[0]["classes"] = ["frameworks"]  # type: ignore[index]
-        return tables
+        return self.parse_text_to_nodes(overview(results(folder)))
 
 
 def setup(app: Any) -> None:

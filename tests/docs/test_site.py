@@ -114,9 +114,7 @@ def public(tree: ast.Module, module: str) -> Iterator[str]:
             continue
         if node.name == "__call__" or not node.name.startswith("_"):
             bare = ast.get_docstring(node) is None
-            if not bare or not (
-                module.startswith("refreeze.conformance.cases") or module.rpartition(".")[2][0].isupper()
-            ):
+            if not bare or not (".cases" in module or module.rpartition(".")[2][0].isupper()):
                 yield f"{module}.{node.name}"
             if isinstance(node, ast.ClassDef):
                 yield from public(ast.Module(node.body, []), f"{module}.{node.name}")
@@ -131,6 +129,14 @@ def test_every_public_name_is_described():
             expected |= {module, *public(ast.parse(path.read_text(encoding="utf-8")), module)}
     assert len(expected) > 200
     assert sorted(expected - inventory()) == []
+
+
+def test_every_clause_is_in_the_inventory_and_in_the_index():
+    from refreeze.conformance.clauses import clauses
+
+    assert sorted(clauses().keys() - inventory()) == []
+    listed = {urldefrag(link).fragment for link in pages()[SITE / "genindex.html"].links}
+    assert sorted({name.lower() for name in clauses()} - listed) == []
 
 
 # In a browser ------------------------------------------------------------------------------------------------------
@@ -169,6 +175,26 @@ function faint(view, doc) {
   }
   return [...found].slice(0, 5);
 }
+function glaring(view, doc) {
+  const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+  return [...doc.querySelectorAll("article p > img")].filter(picture => {
+    if (!picture.naturalWidth) return false;
+    [canvas.width, canvas.height] = [100, 100];
+    const { filter, backgroundColor } = view.getComputedStyle(picture);
+    pen.filter = filter;
+    pen.fillStyle = backgroundColor;
+    pen.fillRect(0, 0, 100, 100);
+    pen.drawImage(picture, 0, 0, 100, 100);
+    const points = pen.getImageData(0, 0, 100, 100).data;
+    let sum = 0;
+    for (let i = 0; i < points.length; i += 4) sum += light([...points.slice(i, i + 3)]) / 1e4;
+    return sum > .5;
+  }).map(picture => picture.src);
+}
+function clipped(doc, width) {
+  return [...doc.querySelectorAll("table.frameworks *")]
+    .filter(node => node.getBoundingClientRect().right > width).map(node => node.tagName);
+}
 async function look(page, width, theme) {
   const frame = document.createElement("iframe");
   frame.width = width; frame.height = 844; frame.src = page;
@@ -179,13 +205,14 @@ async function look(page, width, theme) {
   await Promise.all([...doc.images].map(i => i.complete || new Promise(done => i.onload = i.onerror = done)));
   await new Promise(done => setTimeout(done, 50));
   const report = { page, width, theme, said: view.said, wide: doc.documentElement.scrollWidth - width,
-    missing: [...doc.images].filter(i => !i.naturalWidth).map(i => i.src), faint: faint(view, doc) };
+    missing: [...doc.images].filter(i => !i.naturalWidth).map(i => i.src), faint: faint(view, doc),
+    clipped: clipped(doc, width), glaring: theme == "dark" ? glaring(view, doc) : [] };
   frame.remove();
   return report;
 }
 (async () => {
   const reports = [];
-  for (const page of PAGES) for (const [width, theme] of [[1200, "light"], [390, "light"], [390, "dark"]])
+  for (const page of PAGES) for (const [width, theme] of [[1440, "light"], [390, "light"], [390, "dark"]])
     reports.push(await look(page, width, theme));
   await fetch("/done", { method: "POST", body: JSON.stringify(reports) });
 })();
@@ -246,7 +273,7 @@ def faults(reports: list[dict[str, Any]]) -> list[str]:
     return [
         f"{report['page']} at {report['width']} px, {report['theme']}: {key} {report[key]}"
         for report in reports
-        for key in ("said", "missing", "faint", "wide")
+        for key in ("said", "missing", "faint", "clipped", "glaring", "wide")
         if (report[key] > 0 if key == "wide" else report[key])
     ]
 
@@ -257,6 +284,17 @@ def test_every_page_can_be_read_in_a_browser_on_a_phone_and_in_the_dark(tmp_path
     reports = looked_at(SITE, names, tmp_path)
     assert len(reports) == 3 * len(names)
     assert faults(reports) == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize(("clause", "place"), [("RES-1", "resume.html#res-1"), ("EXE-1", "execution.html#exe-1")])
+def test_searching_for_a_clause_finds_its_place_first(clause, place, tmp_path):
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom",
+               f"{(SITE / 'search.html').as_uri()}?q={clause}"]  # fmt: skip
+    seen = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    found = re.search(r' class="search">.*?<a href="([^"]*)"', seen, re.DOTALL)
+    assert found is not None
+    assert found[1].endswith(f"specification/{place}")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")

@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from refreeze.bench.stored import Line, Ratio, StoredRun, number, paired, ratio
 from refreeze.errors import InvalidSpec
+from refreeze.reading import read_text
 
-Name = tuple[Line, Line]
-"""The group and the case of a benchmark."""
+Name = tuple[Line, Line]  # the group and the case of a benchmark
 
 
 class Requirement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -60,10 +60,9 @@ class Requirement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 def required(run: StoredRun, path: Path) -> list[tuple[str, str, str, str]]:
     """Return a row for each requirement of a file; raises ``InvalidSpec`` for what is no file of requirements."""
+    text = read_text("--require", path)
     try:
-        found = msgspec.convert(
-            tomllib.loads(path.read_text(encoding="utf-8")), dict[Literal["requirement"], list[Requirement]]
-        )
-    except (OSError, ValueError, RecursionError) as error:
+        found = msgspec.convert(tomllib.loads(text), dict[Literal["requirement"], list[Requirement]])
+    except (ValueError, RecursionError) as error:
         raise InvalidSpec("--require", str(path), f"a TOML file of requirements ({error})") from None
     return [requirement.row(run) for requirement in found.get("requirement", [])]
