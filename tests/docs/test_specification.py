@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -145,6 +146,14 @@ def test_the_table_of_dialects_is_what_they_say_of_themselves():
     assert {re.split(r"[\[\]]", row[0])[1]: row[1:] for row in rows} == {
         name: [dialect(name).names, dialect(name).unit, dialect(name).source] for name in BUILT_IN
     }
+
+
+def test_the_table_of_limits_has_the_numbers_of_the_code():
+    rows = [row for row in cells("specification/limits.md", ".") if re.search(r"\.[A-Z_]+`$", row[2])]
+    assert len(rows) > 5
+    for what, limit, place in rows:
+        module, _, name = place.strip("`").rpartition(".")
+        assert getattr(importlib.import_module(module), name) == int(limit.partition(" ")[0].replace(",", "")), what
 
 
 # Terms -------------------------------------------------------------------------------------------------------------
