@@ -1,20 +1,87 @@
 """What can be wrong with a schedule: one class per cause, each with a stable id.
 
 The id is what a conformance adapter answers on the wire. The message says what is wrong, where, and what is
-allowed; the same values are attributes, so that nobody has to parse a sentence.
+allowed; the same values are attributes, so that nobody has to parse a sentence. A message is one line of bounded length
+that any terminal and file can take, whatever a configuration or a name holds.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
+
+MOST_MESSAGE = 2_000
+"""Characters of a message."""
+MOST_VALUE = 200
+"""Characters of a value in a message."""
+MOST_GUESSED = 3
+"""Unknown names for which close matches are looked for, among the first ``MOST_COMPARED`` known ones."""
+MOST_COMPARED = 10_000
+_LONGEST_COMPARED = 100
+_MOST_ALIKE = 50
+
+
+def one_line(text: str, most: int = MOST_MESSAGE) -> str:
+    """Return ``text``, shortened, with what a terminal might obey, or a file not take, as Python writes it.
+
+    >>> print(one_line("two\\nlines"))
+    two\\nlines
+    """
+    if len(text) > most or not text.isprintable():
+        text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[: most + 1])
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def shown(value: object, most: int = MOST_VALUE) -> str:
+    """Return ``repr(value)``, shortened, at a cost that its size and its depth do not matter for.
+
+    >>> shown(list(range(10**6)), 12)
+    '[0, 1, 2, 3…'
+    """
+    text, length = [], 0
+    for piece in _pieces(value, most):
+        text.append(piece)
+        length += len(piece)
+        if length > most:
+            break
+    return one_line("".join(text), most)
+
+
+def _pieces(value: object, most: int) -> Iterator[str]:
+    """Yield the text of ``repr(value)`` in pieces, at least one for each level of lists and objects."""
+    if type(value) in (list, tuple, dict):
+        brackets = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
+        opening, closing = brackets[0], brackets[1]
+        yield opening
+        for number, item in enumerate(value):  # type: ignore[arg-type, var-annotated]
+            yield ", " if number else ""
+            yield from _pieces(item, most)
+            if isinstance(value, dict):
+                yield ": "
+                yield from _pieces(value[item], most)
+        yield f",{closing}" if isinstance(value, tuple) and len(value) == 1 else closing
+    elif type(value) is str:
+        yield repr(value[: most + 1])
+    else:
+        try:
+            yield repr(value)
+        except Exception:  # an integer of thousands of digits, or an object whose own code fails
+            yield f"<{type(value).__name__}>"
 
 
 class ScheduleError(ValueError):
     """Base of every error that refreeze raises on purpose; never raised itself."""
 
     id: ClassVar[str]
+
+    def __str__(self) -> str:
+        return one_line(self._message())
+
+    def _message(self) -> str:
+        return super().__str__()
 
 
 class InvalidSpec(ScheduleError):
@@ -26,10 +93,8 @@ class InvalidSpec(ScheduleError):
         super().__init__(where, value, allowed)
         self.where, self.value, self.allowed = where, value, allowed
 
-    def __str__(self) -> str:
-        shown = repr(self.value)
-        shown = shown if len(shown) <= 200 else f"{shown[:199]}…"
-        return f"{self.where} = {shown} must be {self.allowed}"
+    def _message(self) -> str:
+        return f"{one_line(self.where, MOST_VALUE)} = {shown(self.value)} must be {self.allowed}"
 
 
 class UnknownName(ScheduleError):
@@ -44,15 +109,21 @@ class UnknownName(ScheduleError):
 
     def close_matches(self, name: str) -> list[str]:
         """Return up to three known names that resemble ``name``, the closest first."""
-        return difflib.get_close_matches(name, self.known, n=3)
+        if len(name) > _LONGEST_COMPARED:
+            return []
+        known = [known for known in self.known[:MOST_COMPARED] if len(known) <= _LONGEST_COMPARED]
+        pairs = {*itertools.pairwise(name)}  # difflib alone takes seconds for thousands of long names
+        alike = heapq.nlargest(_MOST_ALIKE, known, key=lambda other: len(pairs.intersection(itertools.pairwise(other))))
+        return difflib.get_close_matches(name, alike, n=3)
 
-    def __str__(self) -> str:
+    def _message(self) -> str:
         parts = []
-        for name in self.missing:
-            close = self.close_matches(name)
-            parts.append(f"{name!r} (did you mean {', '.join(map(repr, close))}?)" if close else repr(name))
-        known = ", ".join(self.known[:8]) + (", …" if len(self.known) > 8 else "")
-        return f"{self.where}: unknown {', '.join(parts)}; known are {known or 'no names'}"
+        for number, name in enumerate(self.missing[:8]):
+            close = self.close_matches(name) if number < MOST_GUESSED else []
+            parts.append(shown(name) + (f" (did you mean {', '.join(map(shown, close))}?)" if close else ""))
+        more = f" and {len(self.missing) - 8:,} more" if len(self.missing) > 8 else ""
+        known = ", ".join(one_line(name, MOST_VALUE) for name in self.known[:8]) + ", …" * (len(self.known) > 8)
+        return f"{self.where}: unknown {', '.join(parts)}{more}; known are {known or 'no names'}"
 
 
 class NeedsModel(ScheduleError):
@@ -64,8 +135,8 @@ class NeedsModel(ScheduleError):
         super().__init__(where, value)
         self.where, self.value = where, value
 
-    def __str__(self) -> str:
-        return f"{self.where} = {self.value!r} can be resolved only with a model or a list of names"
+    def _message(self) -> str:
+        return f"{self.where} = {shown(self.value)} can be resolved only with a model or a list of names"
 
 
 class EmptySelection(ScheduleError):
@@ -77,8 +148,8 @@ class EmptySelection(ScheduleError):
         super().__init__(where, selector)
         self.where, self.selector = where, selector
 
-    def __str__(self) -> str:
-        return f"{self.where} = {self.selector!r} matches no name"
+    def _message(self) -> str:
+        return f"{self.where} = {shown(self.selector)} matches no name"
 
 
 class Conflict(ScheduleError):
@@ -91,7 +162,7 @@ class Conflict(ScheduleError):
         super().__init__(tick, rates)
         self.tick, self.rates = tick, rates
 
-    def __str__(self) -> str:
+    def _message(self) -> str:
         return f"tick {self.tick}: learning rates {', '.join(map(repr, self.rates))} are set at once; one may be"
 
 
@@ -104,8 +175,9 @@ class ScheduleMismatch(ScheduleError):
         super().__init__(tick, recorded, given)
         self.tick, self.recorded, self.given = tick, recorded, given
 
-    def __str__(self) -> str:
-        return f"the schedules differ at tick {self.tick}: recorded {self.recorded}, given {self.given}"
+    def _message(self) -> str:
+        recorded, given = shown(self.recorded, 800), shown(self.given, 800)
+        return f"the schedules differ at tick {self.tick}: recorded {recorded}, given {given}"
 
 
 class CheckpointError(ScheduleError):
@@ -117,7 +189,7 @@ class CheckpointError(ScheduleError):
         super().__init__(path, why)
         self.path, self.why = path, why
 
-    def __str__(self) -> str:
+    def _message(self) -> str:
         return f"checkpoint {self.path} {self.why}"
 
 

@@ -15,7 +15,7 @@ from refreeze.errors import InvalidSpec
 from refreeze.reading import NESTING_LIMIT
 from refreeze.selectors import distinct
 
-MOST_VALUES = 500_000
+MOST_VALUES = 200_000
 """Values in a configuration, keys and the entries of lists counted; what YAML's aliases repeat counts each time."""
 MOST_TEXT = 1_000
 """Characters of a text, such as a name or a key."""
