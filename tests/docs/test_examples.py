@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import doctest
 import functools
+import importlib.util
 import os
 import re
 import shutil
@@ -34,7 +35,10 @@ def pages() -> list[object]:
     for page in written():
         text = page.read_text(encoding="utf-8")
         if any(block.kind in RUN for block in blocks(text)):
-            marks = [pytest.mark.engine] if re.search(r"import keras|refreeze\.engine", text) else []
+            marks = [pytest.mark.engine] if re.search(r"import keras|refreeze\.keras", text) else []
+            if re.search(r"^import torch", text, flags=re.MULTILINE):
+                missing = importlib.util.find_spec("torch") is None
+                marks = [pytest.mark.peers, pytest.mark.skipif(missing, reason="torch is not installed")]
             found.append(pytest.param(page, id=title(page), marks=marks))
     return found
 
