@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -14,12 +15,20 @@ from refreeze.schedule import Segment, canonical
 _Names = Annotated[tuple[str, ...], Meta(description="names, each once, in any order")]
 
 
-class _Segment(Struct, forbid_unknown_fields=True, frozen=True):
+class ListedSegment(Struct, frozen=True):
+    """A segment as somebody lists it: it may be empty, or have a rate that cannot be; other keys are ignored."""
+
+    start: int
+    stop: int
+    frozen: _Names
+    learning_rate: float | None = None
+    bn_frozen: _Names = ()
+
+
+class _Segment(ListedSegment, forbid_unknown_fields=True, frozen=True):
     start: Annotated[int, Meta(ge=0)]
     stop: Annotated[int, Meta(ge=1)]
-    frozen: _Names
     learning_rate: Annotated[float, Meta(gt=0)] | None = None
-    bn_frozen: _Names = ()
 
 
 def to_json(segments: Iterable[Segment]) -> list[dict[str, Any]]:
@@ -46,12 +55,21 @@ def from_json(data: object) -> tuple[Segment, ...]:
         found = msgspec.convert(data, list[_Segment])
     except msgspec.ValidationError as error:
         raise InvalidSpec("segments", data, f"a list of segments ({error})") from None
+    return canonical(as_listed(found))
+
+
+def as_listed(found: Iterable[ListedSegment]) -> tuple[Segment, ...]:
+    """Return the segments as they are listed, which need not be a schedule.
+
+    Raises ``InvalidSpec`` for a name that is given twice in a segment, and for an infinite learning rate or NaN.
+    """
+    segments = []
     for index, item in enumerate(found):
-        if item.learning_rate == float("inf"):
+        if item.learning_rate is not None and not math.isfinite(item.learning_rate):
             raise InvalidSpec(f"segments[{index}].learning_rate", item.learning_rate, "finite")
         for names in (item.frozen, item.bn_frozen):
             if len(set(names)) != len(names):
                 raise InvalidSpec(f"segments[{index}]", names, "distinct names")
-    return canonical(
-        Segment(s.start, s.stop, frozenset(s.frozen), s.learning_rate, frozenset(s.bn_frozen)) for s in found
-    )
+        sets = frozenset(item.frozen), frozenset(item.bn_frozen)
+        segments.append(Segment(item.start, item.stop, sets[0], item.learning_rate, sets[1]))
+    return tuple(segments)

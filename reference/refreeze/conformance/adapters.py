@@ -1,28 +1,22 @@
-"""Adapters: how the kit reaches an implementation, and what can go wrong with one that is not a broken law.
+"""Adapters: how the kit asks an implementation, and what can go wrong with one that is not a broken law.
 
 An implementation at schedule level is a callable from request to answer, or a program that does so line by line; one at
 execution level is an object that trains Keras models. All are asked through ``Adapter.ask``, which raises a ``Fault``
-unless it gets an answer, of wire protocols in time, to this request, of a form that the protocol knows.
+unless it gets an answer in time, to this request, of a form that the protocol knows. ``transports`` carry the lines.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import os
-import queue
 import shlex
-import signal
-import subprocess
-import tempfile
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from refreeze.conformance.execution.observations import Ran
+from refreeze.conformance.execution.process import ExecutorProcess, executor, not_started, observe
 from refreeze.conformance.protocol import (
     PROTOCOL,
     Answer,
@@ -34,113 +28,15 @@ from refreeze.conformance.protocol import (
     crash,
     features,
     read_answer,
+    shown,
 )  # fmt: skip
+from refreeze.conformance.transports import InProcess, Subprocess
 from refreeze.errors import InvalidSpec, Unsupported
 from refreeze.loading import load_object
+from refreeze.reading import NESTING_LIMIT, is_nested_deeper
 
-
-class InProcess:
-    """A callable, in a thread of its own, so that one that hangs does not hang the kit."""
-
-    def __init__(self, respond: Callable[[Request], Any]) -> None:
-        self._respond = respond
-        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[bytes | Fault] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        for line in iter(self._lines.get, None):
-            self._answers.put(self._answer(line))
-
-    def _answer(self, line: bytes) -> bytes | Fault:
-        try:
-            answer = self._respond(json.loads(line))
-        except BaseException as error:  # also SystemExit, which would end the thread
-            return crash(error)
-        try:
-            return msgspec.json.encode(answer)
-        except (TypeError, ValueError, RecursionError) as error:
-            return Fault("malformed", f"the answer is not JSON: {error}")
-
-    def send(self, line: bytes, timeout: float) -> bytes:
-        """Return the answer to ``line``; raises ``Fault``, "timeout" after as many seconds."""
-        self._lines.put(line)
-        try:
-            answer = self._answers.get(timeout=timeout)
-        except queue.Empty:
-            raise Fault("timeout", f"no answer in {timeout:g} s") from None
-        if isinstance(answer, Fault):
-            raise answer
-        return answer
-
-    def close(self) -> None:
-        self._lines.put(None)
-
-
-class Subprocess:
-    """A program that reads requests line by line, kept running; what it writes to stderr is shown if it crashes."""
-
-    def __init__(self, command: str) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
-        try:
-            if not (words := shlex.split(command)):
-                raise ValueError("it names no program")
-            self._process = subprocess.Popen(  # noqa: S603 (the user asks for it)
-                words,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            self._stderr.close()
-            raise Fault("not-started", f"{command!r}: {error}") from None
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with contextlib.suppress(ValueError):  # closed
-            for line in self._process.stdout:
-                self._lines.put(line)
-        self._lines.put(b"")
-
-    def send(self, line: bytes, timeout: float) -> bytes:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(line + b"\n")
-            self._process.stdin.flush()
-            answer = self._lines.get(timeout=timeout)
-        except queue.Empty:
-            raise Fault("timeout", f"no answer in {timeout:g} s") from None
-        except OSError:
-            answer = b""
-        if not answer:
-            raise Fault("crashed", self._last_words())
-        return answer
-
-    def _last_words(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=2)
-        code = self._process.poll()
-        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - 2000))
-        said = self._stderr.read().decode(errors="replace").strip().splitlines()[-5:]
-        how = "it closed its output" if code is None else f"it ended with exit status {code}"
-        return how + (", after: " + " | ".join(said) if said else "")
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self._process.kill()
-            self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._stderr.close()
+ANSWER_SECONDS, RUN_SECONDS = 20.0, 300.0
+"""What an answer may take unless a timeout is given: at schedule level, and of a run, which trains a model."""
 
 
 class Adapter:
@@ -185,24 +81,28 @@ class Responder(Adapter):
         try:
             answer = self._read(self._transport.send(line, self._timeout), request)
         except Fault as fault:
-            fault.request = msgspec.json.decode(line)
+            fault.request = fault.request or msgspec.json.decode(line)
             raise
         return answer
 
     def _read(self, line: bytes, request: Request) -> Answer:
-        shown = line[:200].decode(errors="replace").strip()
+        start = line[:200].decode(errors="replace").strip()
         try:
             data = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Fault("rubbish", f"not a line of JSON: {shown!r}") from None
+        except RecursionError:
+            data = None
+        except (msgspec.MsgspecError, ValueError):
+            raise Fault("rubbish", f"not a line of JSON: {start!r}") from None
+        if (data is None and line != b"null") or is_nested_deeper(data):
+            raise Fault("rubbish", f"nested more than {NESTING_LIMIT} levels deep: {start!r}")
         if not isinstance(data, dict):
-            raise Fault("rubbish", f"not an object: {shown}")
+            raise Fault("rubbish", f"not an object: {start}")
         if data.get("id") != f"c{self._asked}":
             earlier = {f"c{number}" for number in range(1, self._asked)}
             stale = isinstance(data.get("id"), str) and data["id"] in earlier
             kind: FaultKind = "out-of-order" if stale else "wrong-id"
             detail = "an earlier request, which has its answer" if stale else "no request"
-            raise Fault(kind, f"asked c{self._asked}, got {data.get('id', 'no id')!r}: the id of {detail}")
+            raise Fault(kind, f"asked c{self._asked}, got {shown(data.get('id', 'no id'))}: the id of {detail}")
         try:
             answer = read_answer(request["op"], data)
         except InvalidSpec as error:
@@ -223,14 +123,19 @@ class Executor(Adapter):
     exception that has an attribute ``id``, one of the error ids of the protocol; ``NotImplementedError`` says that it
     does not have that capability. An object that keeps checkpoints has ``resume(model, dialect, config, total, fit,
     folder)`` too: as ``run``, with checkpoints in the folder, from the newest of which it goes on if there is one.
+
+    Args:
+        name: What the user called it.
+        observe: From a request to what is seen of the run; raises ``Fault``.
+        close: Ends what was started.
     """
 
     level = "execution"
 
-    def __init__(self, name: str, executor: Any) -> None:
+    def __init__(self, name: str, observe: Callable[[Request], Ran], close: Callable[[], None] = lambda: None) -> None:
         super().__init__(name)
-        self._executor = executor
-        self._run = functools.lru_cache(512)(self._observe)
+        self._observe, self.close = observe, close  # type: ignore[method-assign]
+        self._run = functools.lru_cache(512)(self._watch)
 
     def ask(self, request: Request) -> Answer:
         """Return what is seen of the run; of equal requests only the first is run."""
@@ -238,15 +143,15 @@ class Executor(Adapter):
         self._remember(features(request), found.error == "unsupported")
         return found
 
-    def _observe(self, text: str) -> Ran:
-        from refreeze.conformance.execution import harness
-
+    def _watch(self, text: str) -> Ran:
         request = json.loads(text)
         try:
-            return harness.observe(self._executor, request)
+            return self._observe(request)
         except Fault as fault:
-            fault.request = request
+            fault.request = fault.request or request
             raise
+        except Exception as error:  # what is asked of an executor's objects may raise anything
+            raise crash(error) from error
 
 
 def load(
@@ -254,43 +159,65 @@ def load(
     command: str | None = None,
     *,
     level: str = "schedule",
-    timeout: float = 20,
+    timeout: float | None = None,
 ) -> Adapter:
-    """Return the adapter for ``module:object``, such an object itself, or the command line of a program.
+    """Return an adapter, which is to be closed.
 
-    At execution level it is an object that ``Executor`` describes, or a class of such that needs no arguments; there
-    are no programs there, and no ``timeout``. Raises ``InvalidSpec`` unless exactly one is given and is such, ``Fault``
-    if it cannot be imported or started, ``Unsupported`` without Keras on TensorFlow.
+    Args:
+        reference: ``module:object``, or such an object itself. At schedule level it is a callable; at execution level
+            it is an object that ``Executor`` describes, or a class of such that needs no arguments.
+        command: The command line of a program, in its place; only at schedule level.
+        level: "schedule" or "execution".
+        timeout: The seconds that an answer may take; None means ``ANSWER_SECONDS`` or ``RUN_SECONDS``. An executor that
+            is given as ``module:object`` runs in a process of its own, which is ended then; one that is given as an
+            object runs in this one, where nothing can end it.
+
+    Raises ``InvalidSpec`` unless exactly one of the first two is given and is such, ``Fault`` if it cannot be imported
+    or started, ``Unsupported`` without Keras on TensorFlow.
     """
     if (reference is None) == (command is None):
         raise InvalidSpec("adapter", (reference, command), "either module:callable or a command")
     if command is not None:
         if level == "execution":
             raise InvalidSpec("--command", command, "left out: executors are objects in Python")
-        return Responder(f"--command {shlex.quote(command)}", Subprocess(command), timeout)
+        return Responder(f"--command {shlex.quote(command)}", Subprocess(command), timeout or ANSWER_SECONDS)
+    if level == "execution":
+        return _load_executor(reference, timeout or RUN_SECONDS)
     found, name = reference, reference if isinstance(reference, str) else _name(reference)
-    try:
-        if isinstance(reference, str):
+    if isinstance(reference, str):
+        try:
             found = load_object("adapter", reference)
-        if level == "execution" and isinstance(found, type):
-            found = found()
-    except InvalidSpec:
+        except InvalidSpec:
+            raise
+        except BaseException as error:
+            raise not_started(name, error) from error
+    if not callable(found):
+        raise InvalidSpec("adapter", found, "a callable from request to answer")
+    return Responder(name, InProcess(found), timeout or ANSWER_SECONDS)
+
+
+def _load_executor(reference: Any, timeout: float) -> Executor:
+    if not isinstance(reference, str):
+        name, found = _name(reference), executor(reference, _name(reference))
+        _check_keras()
+        return Executor(name, lambda request: observe(found, request))
+    process = ExecutorProcess(reference, timeout)
+    try:
+        _check_keras()  # meanwhile the process imports TensorFlow too
+        process.start()
+    except BaseException:
+        process.close()
         raise
-    except BaseException as error:
-        raise Fault("not-started", f"{name}: {type(error).__name__}: {error}") from error
-    if level == "schedule":
-        if not callable(found):
-            raise InvalidSpec("adapter", found, "a callable from request to answer")
-        return Responder(name, InProcess(found), timeout)
-    if not callable(getattr(found, "run", None)):
-        raise InvalidSpec("adapter", found, "an object with run(model, dialect, config, total, fit)")
+    return Executor(reference, process.observe, process.close)
+
+
+def _check_keras() -> None:
     try:
         import keras
     except ImportError as error:
         raise Unsupported(f"executors need Keras: pip install 'refreeze[tensorflow]' ({error})") from None
     if (backend := keras.backend.backend()) != "tensorflow":
         raise Unsupported(f"executors are tried on TensorFlow, not on {backend}; set KERAS_BACKEND=tensorflow")
-    return Executor(name, found)
 
 
 def _name(found: Any) -> str:

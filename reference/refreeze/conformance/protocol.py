@@ -9,8 +9,9 @@ no message of this protocol: that is in ``execution.observations``.
 from __future__ import annotations
 
 import functools
+import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from refreeze import Segment
 from refreeze.conformance.execution.observations import Ran
 from refreeze.dialects import dialect
 from refreeze.errors import InvalidSpec
+from refreeze.segments_json import ListedSegment, as_listed
 
 PROTOCOL = 1
 Level = Literal["schedule", "execution"]
@@ -28,8 +30,10 @@ ErrorId = Literal[
     "invalid-spec", "unknown-name", "needs-model", "empty-selection", "conflict", "schedule-mismatch"
 ]  # fmt: skip
 FaultKind = Literal[
-    "not-started", "crashed", "timeout", "rubbish", "wrong-id", "out-of-order", "malformed", "lied-unsupported"
+    "not-started", "crashed", "timeout", "too-long", "rubbish", "wrong-id", "out-of-order", "malformed",
+    "lied-unsupported",
 ]  # fmt: skip
+Optimizer = Literal["sgd", "adam", "adamw", "scheduled", "ema"]
 Request = dict[str, Any]
 """A request as it is sent; ``check_request`` reads it into one of the types below."""
 _Tick = Annotated[int, Meta(ge=0)]
@@ -75,7 +79,7 @@ class RunRequest(AnyRequest, forbid_unknown_fields=True, kw_only=True):
 
     names: list[str]
     total: _Tick
-    optimizer: str
+    optimizer: Optimizer
     off: list[str]
     """The layers that the user has switched off."""
     stop_after: int | None
@@ -121,7 +125,7 @@ def segments_request(
 # Answers -----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Segments as they were answered, in whatever encoding; nothing is checked but the types."""
+    """Segments as they were answered, in whatever encoding; whether they are a schedule is for the laws to say."""
 
     segments: tuple[Segment, ...]
 
@@ -154,7 +158,7 @@ class Canonical:
     canonical: Any
 
     def __str__(self) -> str:
-        return msgspec.json.encode(self.canonical).decode()
+        return json.dumps(self.canonical)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,20 +183,30 @@ class UnsupportedRequest:
 
 
 Answer = Schedule | Applied | Canonical | Ran | Rejected | UnsupportedRequest
-_ANSWERS: dict[str, type[Answer]] = {"segments": Schedule, "apply": Applied, "canonical": Canonical}
+
+
+class _Listed(Struct):
+    segments: list[ListedSegment]
+
+
+_ANSWERS: dict[str, Any] = {"segments": _Listed, "apply": Applied, "canonical": Canonical}
 
 
 def read_answer(op: str, data: Any) -> Answer:
     """Return what ``data``, plain data, answers to a request with the operation ``op``.
 
-    Keys that the protocol does not know are ignored. Raises ``InvalidSpec`` for what is no answer to that.
+    Keys that the protocol does not know are ignored. Raises ``InvalidSpec`` for what is no answer to that, and for a
+    name that is given twice.
     """
     form: Any = Rejected if "error" in data else UnsupportedRequest if "unsupported" in data else _ANSWERS[op]
     try:
-        answer: Answer = msgspec.convert(data, form)
+        answer = msgspec.convert(data, form)
     except msgspec.ValidationError as error:
         raise InvalidSpec("answer", data, f"an answer to {op!r} ({error})") from None
-    return answer
+    if isinstance(answer, Applied) and len(answer.frozen) != len(data["frozen"]):
+        raise InvalidSpec("frozen", data["frozen"], "distinct names")
+    found: Answer = Schedule(as_listed(answer.segments)) if isinstance(answer, _Listed) else answer
+    return found
 
 
 # Faults ------------------------------------------------------------------------------------------------------------
@@ -208,10 +222,18 @@ class Fault(Exception):
         return f"{self.kind}: {self.detail}"
 
 
+def shown(value: object, how: Callable[[object], str] = repr) -> str:
+    """Return at most 1,000 characters of ``how(value)``, and the name of its type where that raises."""
+    try:
+        return how(value)[:1000]
+    except (Exception, SystemExit):
+        return f"<{type(value).__name__}>"
+
+
 def crash(error: BaseException) -> Fault:
     """Return the fault of an implementation that raised what it should not have."""
-    *_, place = traceback.extract_tb(error.__traceback__)
-    return Fault("crashed", f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})")
+    (place,) = traceback.extract_tb(error.__traceback__, limit=-1)
+    return Fault("crashed", f"{type(error).__name__}: {shown(error, str)} ({place.filename}:{place.lineno})")
 
 
 # Capabilities ------------------------------------------------------------------------------------------------------

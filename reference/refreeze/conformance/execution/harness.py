@@ -18,13 +18,14 @@ import numpy as np
 
 from refreeze import segments
 from refreeze.conformance.execution.observations import Call, ModelState, Ran
-from refreeze.conformance.protocol import ErrorId, Fault, Request, crash
+from refreeze.conformance.protocol import ErrorId, Fault, Optimizer, Request, crash, shown
 from refreeze.conformance.reference import policy_of
 from refreeze.keras.model import read
 
+_log = logging.getLogger("refreeze.conformance")
 _DATA = np.random.default_rng(0)
 _X, _Y, _BATCH = _DATA.normal(size=(8, 4)).astype(np.float32), _DATA.integers(0, 3, 8), 4
-OPTIMIZERS: dict[str, Callable[[], Any]] = {
+OPTIMIZERS: dict[Optimizer, Callable[[], Any]] = {
     "sgd": lambda: keras.optimizers.SGD(0.0625, momentum=0.9, weight_decay=0.01),
     "adam": lambda: keras.optimizers.Adam(0.0625, clipnorm=1.0),
     "adamw": lambda: keras.optimizers.AdamW(0.0625, weight_decay=0.05),
@@ -95,6 +96,7 @@ class Fit:
 
         As callbacks may, it halves the learning rate at its end; and every other History has one metric more.
         """
+        _log.info("call %d of fit: %s epochs", self._done, shown(epochs))
         call = Call(operator.index(epochs), state(self.model))
         self.calls.append(call)
         if self._done == self.request["fail_at"] and not self.failed:
@@ -182,8 +184,8 @@ def _read(found: Any) -> tuple[dict[str, list[Any]], list[int] | None]:
     try:
         read = {str(key): [float(value) for value in column] for key, column in values.items()}
         return read, None if epochs is None else [int(epoch) for epoch in epochs]
-    except (AttributeError, TypeError, ValueError):
-        raise Fault("malformed", f"run returned {found!r:.200}, which is no History, nor one's dictionary") from None
+    except Exception:  # whatever its objects raise
+        raise Fault("malformed", f"run returned {shown(found)}, which is no History, nor one's dictionary") from None
 
 
 class Rebuilding:
