@@ -1,7 +1,8 @@
 """An adapter that is at fault gets a verdict of its own: never a hang, never a traceback, never "broken"."""
 
+import contextlib
 import math
-import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from refreeze.conformance.protocol import (
     segments_request,
 )
 from refreeze.conformance.runner import run
+from refreeze.conformance.transports import ANSWER_LIMIT, STDERR_KEPT
 
 FAULTY = Path(__file__).with_name("faulty.py")
 CHECKS = checks(dialects=["vl3d"], only=["SCH-1", "RR-2"])
@@ -71,23 +73,71 @@ def test_a_program_at_fault(name, kind, detail):
     assert not [result for result in found.results if result.verdict == "broken"]
 
 
+def running(group):
+    """Return the processes of a group that still run; one that was killed may wait for somebody to take note of it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            found += [path.parent.name] if its_group == str(group) and state not in "ZX" else []
+    return found
+
+
+BIG = segments_request("vl3d", ["a" * 1000] * 100, [], 3)
+"""A request that no pipe holds: a program has to read it."""
+
+
+@pytest.mark.parametrize(
+    ("script", "request_", "said"),
+    [
+        ("sleep 77 & exec cat", REQUEST, "malformed: answer = "),  # a child keeps the program's stdout
+        ("sleep 77 & exit 3", REQUEST, "timeout: no answer in 0.5 s"),
+        ("sleep 77", BIG, "timeout: no answer in 0.5 s, nor was the request read"),
+        ("exec 0<&-; sleep 77", BIG, "crashed: it closed its input"),
+        ("exec 1>&-; sleep 77", REQUEST, "crashed: it closed its output"),
+        ("trap '' TERM HUP INT; sleep 77; sleep 77", REQUEST, "timeout: no answer in 0.5 s"),
+        ("echo started >&2; exec sleep 77", REQUEST, "timeout: no answer in 0.5 s, after: started"),
+        ("while :; do echo log >&2; done", REQUEST, "timeout: no answer in 0.5 s, after: log | log | log | log | log"),
+        ("exec cat /dev/zero", REQUEST, "too-long: a line of more than 16 MiB"),
+        ("exec yes", REQUEST, "rubbish: not a line of JSON: 'y'"),
+        (f"exec {sys.executable} -c \"print('[' * 200_000)\"", REQUEST, "rubbish: nested more than 100 levels"),
+        (f"exec {sys.executable} -c \"print('[' * 120 + ']' * 120)\"", REQUEST, "rubbish: nested more than 100 levels"),
+        (f"exec {sys.executable} -c \"print('9' * 5_000)\"", REQUEST, "rubbish: not a line of JSON: '999"),
+        ("read line; printf 'no line feed'", REQUEST, "rubbish: not a line of JSON: 'no line feed'"),
+    ],
+)  # fmt: skip
+def test_a_program_cannot_hold_up_the_kit_nor_fill_its_memory(script, request_, said):
+    began = time.perf_counter()
+    adapter = load(command=f"sh -c {shlex.quote(script)}", timeout=0.5)
+    with pytest.raises(Fault) as caught:
+        adapter.ask(request_)
+    assert str(caught.value).startswith(said)
+    if caught.value.kind in ("timeout", "crashed", "too-long"):
+        with pytest.raises(Fault) as again:
+            adapter.ask(request_)
+        assert again.value is caught.value
+    adapter.close()
+    assert time.perf_counter() - began < 10
+    assert len(adapter._transport._said) <= STDERR_KEPT
+    while running(adapter._transport._process.pid):  # what was killed ends when the system gets round to it
+        assert time.perf_counter() - began < 30
+
+
+def test_a_line_of_the_longest_size_is_read():
+    program = f"input(); print(' ' * {ANSWER_LIMIT - 2} + '[]'); input(); print(' ' * {ANSWER_LIMIT - 1} + '[]')"
+    adapter = load(command=f"{sys.executable} -c {shlex.quote(program)}")
+    for said in ("rubbish: not an object", "too-long: a line of more than 16 MiB"):
+        with pytest.raises(Fault, match=said):
+            adapter.ask(REQUEST)
+    adapter.close()
+
+
 def test_a_program_that_cannot_be_started():
     with pytest.raises(Fault, match=r"not-started: 'no-such-program --x': .*No such file"):
         load(command="no-such-program --x")
     for nothing, why in (("", "it names no program"), ("'", "No closing quotation")):
         with pytest.raises(Fault, match=f"not-started: .*: {why}"):
             load(command=nothing)
-
-
-def test_a_program_is_not_left_running():
-    adapter = load(command=command("hangs"), timeout=0.2)
-    process = adapter._transport._process
-    with pytest.raises(Fault, match="timeout"):
-        adapter.ask(REQUEST)
-    adapter.close()
-    assert process.poll() is not None
-    with pytest.raises(ProcessLookupError):
-        os.kill(process.pid, 0)
 
 
 def test_a_program_that_supports_nothing_has_nothing_checked():
@@ -111,6 +161,19 @@ def ends_the_process(request):
     sys.exit(3)
 
 
+class SilentError(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+def raises_without_words(request):
+    raise SilentError
+
+
+def rate(value):
+    return answering(segments=[{"start": 0, "stop": 1, "frozen": [], "learning_rate": value}])
+
+
 def answering(**answer):
     return lambda request: {"id": request["id"], **answer}
 
@@ -126,12 +189,25 @@ def answering(**answer):
         (answering(segments=None), "malformed", "Expected `array`, got `null`"),
         (answering(unsupported=False), "malformed", "Invalid enum value"),
         (lambda request: {"id": 1, "segments": []}, "wrong-id", "got 1"),
+        (lambda request: {"id": request["id"], "canonical": "x" * 2**24}, "too-long", "more than 16 MiB"),
+        (raises_without_words, "crashed", "SilentError: <SilentError> ("),
+        (rate(math.nan), "malformed", "the answer is not JSON: Out of range float values are not JSON compliant"),
+        (rate(-math.inf), "malformed", "the answer is not JSON"),
+        (rate(10**400), "malformed", "Number out of range"),
+        (answering(segments=[{"start": 0, "stop": 1, "frozen": ["a", "a"]}]), "malformed", "must be distinct names"),
+        (answering(segments=[{"start": 0, "stop": 1, "frozen": [], "bn_frozen": ["a", "a"]}]), "malformed", "distinct"),
     ],
 )
 def test_a_callable_at_fault(respond, kind, detail):
     found = verdict(respond, timeout=0.3)
     assert (found.fault.kind, found.exit_code) == (kind, 2)
     assert detail in found.fault.detail
+
+
+def test_a_name_twice_in_a_state_is_no_answer():
+    adapter = load(answering(frozen=["a", "a"], flipped=0))
+    with pytest.raises(Fault, match=r"malformed: frozen = \['a', 'a'\] must be distinct names"):
+        adapter.ask({"op": "apply", "dialect": "kempner", "names": ["a"], "config": {}})
 
 
 def test_what_can_be_loaded():
@@ -146,6 +222,8 @@ def test_what_can_be_loaded():
         load()
     with pytest.raises(InvalidSpec, match="either module:callable or a command"):
         load("math:sin", "cat")
+    with pytest.raises(InvalidSpec, match="timeout = -1 must be some seconds, at most a day"):
+        load("math:sin", timeout=-1)
     assert load("math:sin").name == "math:sin"
     assert load(math.sin).name == "math:sin"
 

@@ -2,7 +2,10 @@
 
 import functools
 import json
+import os
 import shlex
+import sys
+import time
 
 import pytest
 import refreeze.conformance.reference
@@ -111,6 +114,19 @@ def test_the_layers_of_the_cases_are_those_of_the_model():
 
 
 # Adapters ------------------------------------------------------------------------------------------------------------
+class Unreadable(Exception):
+    """Whatever is asked of it, it raises."""
+
+    @property
+    def history(self):
+        raise RuntimeError
+
+    def __str__(self):
+        raise RuntimeError
+
+    __repr__ = id = __str__
+
+
 def doing(what):
     """Return an executor whose ``run`` is ``what``."""
     return type("Doing", (), {"run": lambda self, *args: what(*args)})
@@ -132,6 +148,8 @@ def verdict(found, *laws):
     [
         (raising(ZeroDivisionError("on purpose")), "crashed", "ZeroDivisionError: on purpose (" + __file__),
         (raising(SystemExit(3)), "crashed", "SystemExit: 3"),
+        (raising(Unreadable()), "crashed", "Unreadable: <Unreadable> ("),
+        (doing(lambda *args: Unreadable()), "malformed", "run returned <Unreadable>, which is no History"),
         (doing(lambda *args: None), "malformed", "run returned None, which is no History"),
         (doing(lambda *args: {"loss": ["low"]}), "malformed", "which is no History"),
         (doing(lambda model, *args: model.get_layer("gone")), "crashed", "ValueError: No such layer: gone"),
@@ -190,7 +208,6 @@ def right_executor_without_checkpoints():
 
 def test_what_can_be_loaded():
     assert load(raising(None), level="execution").level == "execution"
-    assert load("right_executor:Compiling", level="execution").name == "right_executor:Compiling"
     with pytest.raises(InvalidSpec, match=r"adapter = .* must be an object with run\(model, dialect, config, total"):
         load("brute_force:respond", level="execution")
     with pytest.raises(InvalidSpec, match="--command = 'cat' must be left out: executors are objects in Python"):
@@ -202,6 +219,47 @@ def test_what_can_be_loaded():
 class Breaks:
     def __init__(self):
         raise ZeroDivisionError
+
+
+class Hangs:
+    def run(self, model, dialect, config, total, fit):
+        print("what is printed is no answer")
+        time.sleep(60)
+
+
+class Dies:
+    def run(self, model, dialect, config, total, fit):
+        fit(2)
+        sys.stdin.read()  # has nothing of the kit's
+        os._exit(7)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "said"),
+    [
+        ("Hangs", 1, ("timeout: no answer in 1 s, after: ", "what is printed is no answer")),
+        ("Dies", 120, ("crashed: it ended with exit status 7, after: ", "call 0 of fit: 2 epochs")),
+    ],
+)
+def test_an_executor_that_the_command_line_names_can_be_ended(name, seconds, said):
+    adapter = load(f"test_kit_executors:{name}", level="execution", timeout=seconds)
+    began = time.perf_counter()
+    for _ in range(2):
+        with pytest.raises(Fault) as caught:
+            adapter.ask(STAGES)
+    assert str(caught.value).startswith(said[0])
+    assert str(caught.value).endswith(said[1])
+    assert caught.value.request == STAGES
+    assert time.perf_counter() - began < 50
+    adapter.close()
+
+
+def test_a_run_in_another_process_is_seen_as_it_is_in_this_one():
+    adapter = load("right_executor:Compiling", level="execution")
+    assert adapter.name == "right_executor:Compiling"
+    here = load(right_executor.Compiling, level="execution")
+    assert repr(adapter.ask(STAGES)) == repr(here.ask(STAGES))
+    adapter.close()
 
 
 class Idle:
@@ -224,8 +282,6 @@ def test_the_command_line_replays_what_it_prints():
     code, output = command(*replay[1:])
     assert code == 1
     assert "got []" in output
-    code, output = command("verify", "test_kit_executors:Breaks", "--level", "execution")
-    assert (code, "the adapter is at fault: not-started" in output) == (2, True)
     code, output = command(*arguments, "RR-1")
     assert code == 2
     assert "--law = 'RR-1' must be one of BN-1, " in output

@@ -1,6 +1,7 @@
 """The runner and the command line: shrinking, seeds, replay, known failures, reports, exit codes."""
 
 import contextlib
+import functools
 import io
 import json
 import shlex
@@ -133,17 +134,6 @@ def test_checks_are_chosen_by_dialect_law_and_clause():
         assert str(error.value).startswith(message)
 
 
-def test_replay_needs_a_case_of_the_law():
-    adapter = load(brute_force.respond)
-    for case in ({}, {"request": []}, {"request": {"dialect": "lisa"}}):
-        with pytest.raises(InvalidSpec, match="of a dialect that the law has"):
-            replay(adapter, [check_of(RR_1)], case)
-    with pytest.raises(InvalidSpec, match=r"must be a request of protocol 1 .*missing required field"):
-        replay(adapter, [check_of("RR-3")], {"request": {"dialect": "vl3d", "op": "segments"}})
-    with pytest.raises(InvalidSpec, match=r"must be a case of RR-3-every_layer_gets_its_share .*'layers'"):
-        replay(adapter, [check_of("RR-3")], {"request": segments_request("vl3d", ["a"], [], 1)})
-
-
 # The command line ----------------------------------------------------------------------------------------------------
 def test_verify_exits_0_if_all_holds(wrong_module):
     code, output = refreeze("verify", wrong_module, "--dialect", "lighter", "--law", "LGT-1")
@@ -212,13 +202,40 @@ def test_verify_exits_2_if_the_adapter_is_at_fault():
             "--law = ['RR-1', 'RR-2'] must be the one law that the case of --replay is about",
         ),
         (["faulty:whole", "--law", RR_1, "--replay", "{,"], "must be a case in JSON"),
-        (["faulty:whole", "--law", RR_1, "--replay", "no-such-file"], "must be a case, or a file of one"),
+        (["faulty:whole", "--law", RR_1, "--replay", "no-such-file"], "must be a file that can be read (No such file"),
+        (["faulty:whole", "--law", RR_1, "--replay", "/dev/zero"], "must be a regular file, not a pipe or a device"),
+        (["faulty:whole", "--law", RR_1, "--replay", '{"request":' + "[" * 100_000], "must be a case in JSON (maximum"),
         (["faulty:whole", "--profile", "hard"], "Invalid value for '--profile'"),
     ]:
         only = [] if "--law" in arguments else ["--law", "RR-2"]
         code, output = refreeze("verify", "--dialect", "vl3d", *only, *arguments)
         assert code == 2, arguments
         assert message in output, (arguments, output)
+
+
+RIGHT_CASE = {"request": segments_request("vl3d", ["a"], [], 3)}
+
+
+@pytest.mark.parametrize(
+    ("law", "changes", "wrong"),
+    [
+        (RR_1, {"request": RIGHT_CASE["request"] | {"dialect": "lisa"}}, "must be of a dialect that the law has"),
+        (RR_1, {"request": 3}, "Expected `object`, got `int` - at `$.request`"),
+        (RR_1, {"request": RIGHT_CASE["request"] | {"op": "wish"}}, "a request of protocol 1"),
+        (RR_1, {"request": RIGHT_CASE["request"] | {"dialect": 3}}, "a request of protocol 1"),
+        (RR_1, {"request": RIGHT_CASE["request"] | {"config": functools.reduce(lambda deep, _: [deep], range(200))}},
+         "nested at most 100 levels deep"),
+        (RR_1, {"names": "stem"}, "Expected `array`, got `str` - at `$.names`"),
+        (RR_1, {"from": -1}, "Expected `int` >= 0 - at `$.from`"),
+        (RR_1, {"wish": 1}, "Object contains unknown field `wish`"),
+        ("RES-1-a_resumed_run_is_the_rest_of_the_whole", {}, "a case of RES-1-a_resumed_run_is_the_rest_of_the_whole"),
+        (RR_1, {"other": []}, "Expected `object`, got `array` - at `$.other`"),
+    ],
+)  # fmt: skip
+def test_a_case_of_wrong_parts_is_an_error(law, changes, wrong):
+    with pytest.raises(InvalidSpec) as caught:
+        replay(load("brute_force:respond"), checks(dialects=["vl3d"], only=[law]), RIGHT_CASE | changes)
+    assert wrong in str(caught.value)
 
 
 def test_the_report_is_json(wrong_module, tmp_path):
@@ -320,6 +337,10 @@ def test_a_known_failure_that_is_not_supported_is_stale(tmp_path, failing_case):
         ("known.json", json.dumps({"failures": [entry({}, reason="")]}), "Expected `str` of length >= 1"),
         ("known.json", json.dumps({"failures": [entry("{")]}), "must be a file of known failures ("),
         ("known.toml", "[", "must be a file of known failures ("),
+        ("known.json", "[" * 100_000, "must be a file of known failures (maximum recursion depth"),
+        ("known.json", json.dumps({"failures": [entry("[" * 100_000)]}), "must be a file of known failures (maximum"),
+        ("known.toml", "a = " + "[" * 100_000, "must be a file of known failures (maximum recursion depth"),
+        ("", None, "must be a file that can be read (Is a directory)"),
         ("missing.json", None, "must be a file that can be read (No such file or directory)"),
     ],
 )

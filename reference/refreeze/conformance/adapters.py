@@ -177,6 +177,8 @@ def load(
     """
     if (reference is None) == (command is None):
         raise InvalidSpec("adapter", (reference, command), "either module:callable or a command")
+    if timeout is not None and not 0 < timeout <= 86_400:
+        raise InvalidSpec("timeout", timeout, "some seconds, at most a day")
     if command is not None:
         if level == "execution":
             raise InvalidSpec("--command", command, "left out: executors are objects in Python")

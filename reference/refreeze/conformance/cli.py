@@ -23,6 +23,7 @@ from refreeze.conformance import vectors as kit_vectors
 from refreeze.conformance.adapters import Adapter, load
 from refreeze.conformance.protocol import Fault
 from refreeze.errors import InvalidSpec, Unsupported
+from refreeze.reading import read_text
 
 _Adapter = Annotated[
     str | None,
@@ -35,11 +36,16 @@ _Command = Annotated[
     str | None,
     typer.Option(metavar="COMMAND", help="In place of a callable: a program that answers a line of JSON with one."),
 ]
-_Timeout = Annotated[float, typer.Option(min=0.1, max=86400, help="The seconds that an answer may take.")]
+_Timeout = Annotated[
+    float | None,
+    typer.Option(min=0.1, max=86400, help="The seconds that an answer may take: 20, or 300 where models are trained."),
+]
 
 
 @contextmanager
-def _adapter(reference: str | None, command: str | None, timeout: float, level: str = "schedule") -> Iterator[Adapter]:
+def _adapter(
+    reference: str | None, command: str | None, timeout: float | None, level: str = "schedule"
+) -> Iterator[Adapter]:
     """Load an adapter, and close it; one at fault is told and exits 2."""
     try:
         adapter = load(reference, command, level=level, timeout=timeout)
@@ -77,7 +83,7 @@ def verify(
     replay: Annotated[
         str | None, typer.Option(metavar="CASE", help="Check one case of --law again: its JSON, or a file of it.")
     ] = None,
-    timeout: _Timeout = 20,
+    timeout: _Timeout = None,
 ) -> None:
     """Check an implementation by the laws: exit 0 if all hold, 1 if one is broken, 2 if the adapter is at fault."""
     # Hypothesis keeps a cache: not where the user happens to be.
@@ -118,13 +124,10 @@ def verify(
 
 def _case(text: str) -> dict[str, Any]:
     if not text.lstrip().startswith("{"):
-        try:
-            text = Path(text).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise InvalidSpec("--replay", text, f"a case, or a file of one ({error})") from None
+        text = read_text("--replay", text)
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidSpec("--replay", text, f"a case in JSON ({error})") from None
 
 
@@ -161,7 +164,7 @@ def show(name: Annotated[str, typer.Argument(help="Such as RR-1/wraps.")]) -> No
 
 
 @vectors.command()
-def check(adapter: _Adapter = None, command: _Command = None, clause: _Clause = None, timeout: _Timeout = 20) -> None:
+def check(adapter: _Adapter = None, command: _Command = None, clause: _Clause = None, timeout: _Timeout = None) -> None:
     """Check an implementation by the vectors: exit 0 if all pass, 1 if one fails, 2 if the adapter is at fault."""
     chosen, console = _chosen(clause), Console()
     with _adapter(adapter, command, timeout) as loaded:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from refreeze.errors import InvalidSpec
+from refreeze.reading import read_text
 
 
 class KnownFailure(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -40,15 +41,13 @@ class _File(Struct, forbid_unknown_fields=True):
 
 def read(path: Path) -> list[KnownFailure]:
     """Return the entries of a file; raises ``InvalidSpec`` for one that cannot be read or is malformed."""
+    text = read_text("--known-failures", path)
     try:
-        text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text) if path.suffix == ".toml" else msgspec.json.decode(text)
         entries = msgspec.convert(data, _File).failures
         for entry in entries:
             if isinstance(entry.get("case"), str):
                 entry["case"] = msgspec.json.decode(entry["case"])
         return msgspec.convert(entries, list[KnownFailure])
-    except OSError as error:
-        raise InvalidSpec("--known-failures", str(path), f"a file that can be read ({error.strerror})") from None
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidSpec("--known-failures", str(path), f"a file of known failures ({error})") from None

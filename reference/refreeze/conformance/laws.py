@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from refreeze import InvalidSpec, Segment, canonical, cut
 from refreeze.conformance import reference
@@ -23,16 +26,51 @@ from refreeze.conformance.protocol import (
     Request,
     Schedule,
     UnsupportedRequest,
+    check_request,
     read_answer,
 )
+from refreeze.limits import check_plain
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Case = dict[str, Any]
+"""What a ``GivenCase`` says, with the keys that the check of its law needs."""
+_Count = Annotated[int, Meta(ge=0)]
 Ask = Callable[[Request], Answer]
 CheckCase = Callable[[Ask, Case], None]
 """Raises ``Broken`` if the case breaks the law."""
+
+
+class GivenCase(Struct, forbid_unknown_fields=True, kw_only=True):
+    """All that a case may have; each check says what it makes of it."""
+
+    request: Request
+    other: Request | UnsetType = UNSET
+    names: list[str] | UnsetType = UNSET
+    start: _Count | UnsetType = UNSET
+    stop: _Count | UnsetType | None = UNSET
+    since: _Count | UnsetType = field(name="from", default=UNSET)
+    until: _Count | UnsetType = field(name="to", default=UNSET)
+    frozen: _Count | UnsetType = UNSET
+    layers: list[str] | UnsetType = UNSET
+    ticks: list[_Count] | UnsetType = UNSET
+    times: _Count | UnsetType = UNSET
+    error: str | UnsetType | None = UNSET
+    before: Literal["trained", "changed"] | UnsetType | None = UNSET
+
+
+def check_case(case: object) -> Case:
+    """Return a case from outside; raises ``InvalidSpec`` for what is none of any law, and for a malformed request."""
+    check_plain(case, "case")
+    try:
+        given = msgspec.convert(case, GivenCase)
+    except msgspec.ValidationError as error:
+        raise InvalidSpec("case", case, f"a case ({error})") from None
+    for request in (given.request, given.other):
+        if request is not UNSET:
+            check_request({"refreeze": PROTOCOL, "id": "", **request})
+    return cast(Case, case)
 
 
 class Broken(AssertionError):

@@ -33,6 +33,7 @@ FaultKind = Literal[
     "not-started", "crashed", "timeout", "too-long", "rubbish", "wrong-id", "out-of-order", "malformed",
     "lied-unsupported",
 ]  # fmt: skip
+Operation = Literal["segments", "apply", "canonical", "run"]
 Optimizer = Literal["sgd", "adam", "adamw", "scheduled", "ema"]
 Request = dict[str, Any]
 """A request as it is sent; ``check_request`` reads it into one of the types below."""
@@ -47,8 +48,7 @@ class AnyRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     """The version of the protocol."""
     id: str
     """The answer has the same id."""
-    op: str
-    """The operation: segments, apply, canonical or run."""
+    op: Operation
     dialect: str
     config: Any
 
@@ -158,7 +158,7 @@ class Canonical:
     canonical: Any
 
     def __str__(self) -> str:
-        return json.dumps(self.canonical)
+        return json.dumps(self.canonical, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--refreeze-command", metavar="COMMAND", help="the same for a program")
     group.addoption("--refreeze-dialect", action="append", default=[], help="only this dialect, or these")
     group.addoption("--refreeze-level", default="schedule", help="schedule, or execution, on Keras models")
+    group.addoption("--refreeze-timeout", type=float, metavar="SECONDS", help="what an answer may take")
     group.addoption("--refreeze-profile", choices=("quick", "ci", "thorough"), default="quick", help="how hard to try")
     group.addoption("--refreeze-seed", type=int, default=0, help="the same seed draws the same cases")
 
@@ -40,7 +41,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     try:
         level = config.getoption("--refreeze-level")
         chosen = checks(level, config.getoption("--refreeze-dialect"))
-        adapter = load(reference, command, level=level)
+        adapter = load(reference, command, level=level, timeout=config.getoption("--refreeze-timeout"))
     except (ScheduleError, Fault) as error:
         raise pytest.UsageError(str(error)) from None
     config.add_cleanup(adapter.close)
@@ -102,14 +103,16 @@ def parametrize_with_laws(
     dialects: Iterable[str] = (),
     profile: str = "quick",
     seed: int = 0,
+    timeout: float | None = None,
 ) -> pytest.MarkDecorator:
     """Return the decorator of a test that is run for each law, with an argument ``law`` for it to call.
 
-    ``adapter`` is a callable from request to answer, at the level "execution" an executor, or ``module:object``.
+    ``adapter`` is a callable from request to answer, at the level "execution" an executor, or ``module:object``; an
+    answer may take ``timeout`` seconds, as in ``adapters.load``.
     """
     from refreeze.conformance.adapters import load
     from refreeze.conformance.catalogue import checks
 
-    loaded, chosen = load(adapter, level=level), checks(level, tuple(dialects))
+    loaded, chosen = load(adapter, level=level, timeout=timeout), checks(level, tuple(dialects))
     cases = [pytest.param(BoundCheck(loaded, check, profile, seed), id=check.id) for check in chosen]
     return pytest.mark.parametrize("law", cases)

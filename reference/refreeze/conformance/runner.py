@@ -23,8 +23,8 @@ import refreeze
 from refreeze.conformance.adapters import Adapter
 from refreeze.conformance.catalogue import Check, laws
 from refreeze.conformance.known_failures import KnownFailure
-from refreeze.conformance.laws import Broken, Case, NotSupported
-from refreeze.conformance.protocol import PROTOCOL, Fault, check_request
+from refreeze.conformance.laws import Broken, Case, NotSupported, check_case
+from refreeze.conformance.protocol import Fault
 from refreeze.errors import InvalidSpec
 
 Verdict = Literal["holds", "broken", "known", "unsupported"]
@@ -205,19 +205,19 @@ def _result(
 
 def try_given_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
     """Return what ``try_case`` does, of a case from outside; raises ``InvalidSpec`` also if it is none of the law."""
-    for key in {"request", "other"} & case.keys():
-        check_request({"refreeze": PROTOCOL, "id": "", **case[key]})
+    check_case(case)
     try:
         return try_case(adapter, check, case)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (Fault, NotSupported):
+        raise
+    except Exception as error:  # what is well-formed may still lack what this law needs
         raise InvalidSpec("case", case, f"a case of {check.law.id} ({type(error).__name__}: {error})") from error
 
 
 def replay(adapter: Adapter, chosen: Iterable[Check], case: Case) -> Report:
     """Return the report of one case of the one law that ``chosen`` has; raises ``InvalidSpec`` if it is none of it."""
     report = Report(adapter.name, adapter.level, "replay", 0)
-    request = case.get("request")
-    wanted = request.get("dialect") if isinstance(request, dict) else None
+    wanted = check_case(case)["request"]["dialect"]
     check = next((check for check in chosen if check.dialect == wanted), None)
     if check is None:
         raise InvalidSpec("case", case, "of a dialect that the law has")

@@ -180,8 +180,8 @@ def _watched(fit: Fit, model: Any, start: Callable[[Any], Any], resumed: bool = 
 
 def _read(found: Any) -> tuple[dict[str, list[Any]], list[int] | None]:
     """Return what a history holds: a ``History``, or a dictionary of lists."""
-    values, epochs = getattr(found, "history", found), getattr(found, "epoch", None)
     try:
+        values, epochs = getattr(found, "history", found), getattr(found, "epoch", None)
         read = {str(key): [float(value) for value in column] for key, column in values.items()}
         return read, None if epochs is None else [int(epoch) for epoch in epochs]
     except Exception:  # whatever its objects raise

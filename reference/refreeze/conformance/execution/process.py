@@ -94,6 +94,7 @@ def main() -> None:
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    sys.stdout = sys.stderr  # written line by line: what a run printed is not lost when it is ended
     log = logging.getLogger("refreeze.conformance")
     log.addHandler(logging.StreamHandler())
     log.setLevel(logging.INFO)
@@ -118,9 +119,11 @@ def main() -> None:
 def _load(reference: str) -> Any:
     try:
         found = load_object("adapter", reference)
-        from refreeze.conformance.execution import harness  # noqa: F401 (the first run is not to wait for TensorFlow)
     except InvalidSpec:
         raise
     except BaseException as error:
         raise not_started(reference, error) from error
-    return executor(found, reference)
+    made = executor(found, reference)
+    from refreeze.conformance.execution import harness  # noqa: F401 (the first run is not to wait for TensorFlow)
+
+    return made
