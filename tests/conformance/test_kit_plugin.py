@@ -6,11 +6,13 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import get_args
 
 import brute_force
 import pytest
-from refreeze.conformance.protocol import Fault
+from refreeze.conformance.protocol import Fault, FaultKind
 from refreeze.conformance.pytest_plugin import parametrize_with_laws
 
 HERE = Path(__file__).parent
@@ -164,3 +166,19 @@ def refreeze(folder, *arguments):
     return python(
         folder, "-c", "import typer, refreeze.conformance.cli as c; a = typer.Typer(); c.register(a); a()", *arguments
     )
+
+
+def test_the_page_names_every_fault():
+    assert [kind for kind in get_args(FaultKind) if f"`{kind}`" not in README.read_text()] == []
+
+
+def test_the_plugin_ends_what_takes_too_long(tmp_path):
+    began = time.perf_counter()
+    program = "sh -c 'sleep 77 & exec sleep 77'"
+    arguments = ["--refreeze-command", program, "--refreeze-dialect", "vl3d", "--refreeze-timeout", "1"]
+    code, output = run_pytest(tmp_path, *arguments)
+    assert code == 1
+    assert "the adapter is at fault: timeout: no answer in 1 s" in output
+    assert time.perf_counter() - began < 60
+    code, output = run_pytest(tmp_path, *arguments[:-1], "nan")
+    assert "timeout = nan must be some seconds, at most a day" in output

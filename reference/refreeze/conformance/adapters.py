@@ -28,10 +28,9 @@ from refreeze.conformance.protocol import (
     crash,
     features,
     read_answer,
-    shown,
 )  # fmt: skip
 from refreeze.conformance.transports import InProcess, Subprocess
-from refreeze.errors import InvalidSpec, Unsupported
+from refreeze.errors import InvalidSpec, Unsupported, shown
 from refreeze.loading import load_object
 from refreeze.reading import NESTING_LIMIT, is_nested_deeper
 

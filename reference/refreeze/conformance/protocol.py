@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 from refreeze import Segment
 from refreeze.conformance.execution.observations import Ran
 from refreeze.dialects import dialect
-from refreeze.errors import InvalidSpec
+from refreeze.errors import InvalidSpec, one_line
 from refreeze.segments_json import ListedSegment, as_listed
 
 PROTOCOL = 1
@@ -169,7 +169,7 @@ class Rejected:
     message: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"error {self.error}" + (f" ({self.message})" if self.message else "")
+        return f"error {self.error}" + (f" ({one_line(self.message)})" if self.message else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,24 +216,24 @@ class Fault(Exception):
     def __init__(self, kind: FaultKind, detail: str, request: Request | None = None) -> None:
         super().__init__(kind, detail)
         self.kind: FaultKind = kind
-        self.detail, self.request = detail, request
+        self.detail, self.request = one_line(detail), request
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}"
 
 
-def shown(value: object, how: Callable[[object], str] = repr) -> str:
-    """Return at most 1,000 characters of ``how(value)``, and the name of its type where that raises."""
+def said(error: BaseException) -> str:
+    """Return what an exception says of itself in one line, and the name of its class where its own code fails."""
     try:
-        return how(value)[:1000]
+        return one_line(str(error))
     except (Exception, SystemExit):
-        return f"<{type(value).__name__}>"
+        return f"<{type(error).__name__}>"
 
 
 def crash(error: BaseException) -> Fault:
     """Return the fault of an implementation that raised what it should not have."""
     (place,) = traceback.extract_tb(error.__traceback__, limit=-1)
-    return Fault("crashed", f"{type(error).__name__}: {shown(error, str)} ({place.filename}:{place.lineno})")
+    return Fault("crashed", f"{type(error).__name__}: {said(error)} ({place.filename}:{place.lineno})")
 
 
 # Capabilities ------------------------------------------------------------------------------------------------------

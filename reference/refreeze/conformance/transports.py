@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from refreeze.conformance.protocol import Fault, Request, crash, shown
+from refreeze.conformance.protocol import Fault, Request, crash, said
 from refreeze.reading import MEBIBYTE
 
 ANSWER_LIMIT = 16 * MEBIBYTE
@@ -63,7 +63,7 @@ class InProcess:
         try:
             found = json.dumps(answer, allow_nan=False).encode()
         except Exception as error:  # whatever its objects raise
-            return Fault("malformed", f"the answer is not JSON: {shown(error, str)}")
+            return Fault("malformed", f"the answer is not JSON: {said(error)}")
         return found if len(found) <= ANSWER_LIMIT else _too_long()
 
     def send(self, line: bytes, timeout: float) -> bytes:

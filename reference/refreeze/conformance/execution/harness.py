@@ -18,8 +18,9 @@ import numpy as np
 
 from refreeze import segments
 from refreeze.conformance.execution.observations import Call, ModelState, Ran
-from refreeze.conformance.protocol import ErrorId, Fault, Optimizer, Request, crash, shown
+from refreeze.conformance.protocol import ErrorId, Fault, Optimizer, Request, crash
 from refreeze.conformance.reference import policy_of
+from refreeze.errors import shown
 from refreeze.keras.model import read
 
 _log = logging.getLogger("refreeze.conformance")

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from refreeze.conformance.execution.observations import Ran
-from refreeze.conformance.protocol import Fault, FaultKind, Request, crash, shown
+from refreeze.conformance.protocol import Fault, FaultKind, Request, crash, said
 from refreeze.conformance.transports import Subprocess
 from refreeze.errors import InvalidSpec
 from refreeze.loading import load_object
@@ -38,7 +38,7 @@ class Reply(Struct):
 
 def not_started(name: str, error: BaseException) -> Fault:
     """Return the fault of an adapter that raised while it was loaded."""
-    return Fault("not-started", f"{name}: {type(error).__name__}: {shown(error, str)}")
+    return Fault("not-started", f"{name}: {type(error).__name__}: {said(error)}")
 
 
 def executor(found: Any, name: str) -> Any:
