@@ -88,11 +88,12 @@ class Responder(Adapter):
         start = line[:200].decode(errors="replace").strip()
         try:
             data = msgspec.json.decode(line)
+            deep = is_nested_deeper(data)
         except RecursionError:
-            data = None
+            deep = True
         except (msgspec.MsgspecError, ValueError):
             raise Fault("rubbish", f"not a line of JSON: {start!r}") from None
-        if (data is None and line != b"null") or is_nested_deeper(data):
+        if deep:
             raise Fault("rubbish", f"nested more than {NESTING_LIMIT} levels deep: {start!r}")
         if not isinstance(data, dict):
             raise Fault("rubbish", f"not an object: {start}")

@@ -32,6 +32,7 @@ STDERR_KEPT = 64 * 1024
 _GRACE = 1.0
 """The seconds in which a program may end by itself when its input ends."""
 _CHUNK = 64 * 1024
+_JSON = json.JSONEncoder(allow_nan=False)
 
 
 def _too_long() -> Fault:
@@ -61,7 +62,7 @@ class InProcess:
         except BaseException as error:  # also SystemExit, which would end the thread
             return crash(error)
         try:
-            found = json.dumps(answer, allow_nan=False).encode()
+            found = _JSON.encode(answer).encode()
         except Exception as error:  # whatever its objects raise
             return Fault("malformed", f"the answer is not JSON: {said(error)}")
         return found if len(found) <= ANSWER_LIMIT else _too_long()

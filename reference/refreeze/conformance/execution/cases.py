@@ -30,12 +30,7 @@ def spec(layers: str | list[str], start: int, stop: int, **rest: Any) -> Spec:
 
 
 def a_run(dialect: str, config: Any, total: int, optimizer: str = "adam", off: Sequence[str] = ()) -> Request:
-    """Return the request that an executor trains the kit's model; it is not on the wire.
-
-    The user has switched off the layers ``off``. With ``stop_after`` training stops after so many epochs; with
-    ``fail_at`` that call of the fit function, from 0, fails; then the run is resumed on another model with the
-    configuration ``resumed``.
-    """
+    """Return a ``protocol.RunRequest``, without version and id, of a run that is neither stopped nor interrupted."""
     asked = {"op": "run", "dialect": dialect, "names": NAMES, "config": config, "total": total}
     return asked | {"optimizer": optimizer, "off": [*off], "stop_after": None, "fail_at": None, "resumed": None}
 
