@@ -108,7 +108,7 @@ BIG = segments_request("vl3d", ["a" * 1000] * 100, [], 3)
 )  # fmt: skip
 def test_a_program_cannot_hold_up_the_kit_nor_fill_its_memory(script, request_, said):
     began = time.perf_counter()
-    adapter = load(command=f"sh -c {shlex.quote(script)}", timeout=0.5)
+    adapter = load(command=f"sh -c {shlex.quote(script)}", timeout=0.5 if said.startswith("timeout") else 20)
     with pytest.raises(Fault) as caught:
         adapter.ask(request_)
     assert str(caught.value).startswith(said)
@@ -117,10 +117,10 @@ def test_a_program_cannot_hold_up_the_kit_nor_fill_its_memory(script, request_, 
             adapter.ask(request_)
         assert again.value is caught.value
     adapter.close()
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 30
     assert len(adapter._transport._said) <= STDERR_KEPT
     while running(adapter._transport._process.pid):  # what was killed ends when the system gets round to it
-        assert time.perf_counter() - began < 30
+        assert time.perf_counter() - began < 60
 
 
 def test_a_line_of_the_longest_size_is_read():
