@@ -215,13 +215,15 @@ def test_what_is_wrong_by_itself_is_refused_at_once(make: Any, message: str) -> 
 
 def test_what_is_wrong_for_the_model_is_refused_before_anything_changes() -> None:
     model = build("dense")
-    before = states(model)
-    for callback, error in (
-        (FreezeSchedule(always(["tow"])), UnknownName),
-        (FreezeSchedule(SPEC), UnknownName),  # this model has no layer "norm"
+    before, right = states(model), FreezeSchedule(SPEC[1:])
+    for callbacks, error in (
+        ([FreezeSchedule(always(["tow"]))], UnknownName),
+        ([FreezeSchedule(SPEC)], UnknownName),  # this model has no layer "norm"
+        ([right, right], InvalidSpec),
+        ([right, FreezeSchedule(always(["one"]))], InvalidSpec),
     ):
         with pytest.raises(error):
-            one_fit(model, callback)
+            one_fit(model, *callbacks[:1], callbacks=callbacks[1:])
     assert states(model) == before
     assert all(layer.trainable for layer in model.layers)
 

@@ -248,7 +248,7 @@ def test_EXE_8_stop_training_ends_the_run() -> None:
     history = executor.run(model, 9, probe)
     assert [call.epochs for call in probe.calls] == [2, 3]
     assert history.epoch == [0, 1, 2]
-    assert [report.epochs for report in executor.reports] == [2, 1]
+    assert [report.trained for report in executor.reports] == [2, 1]
     assert int(model.optimizer.iterations) == 3 * STEPS
 
 

@@ -164,7 +164,7 @@ def test_a_call_goes_through_all_stages_in_order() -> None:
     ]  # fmt: skip
     assert mh.history is history
     assert history.epoch == list(range(EPOCHS))
-    assert [report.epochs for report in handler.reports] == [1, 2, 1]
+    assert [report.trained for report in handler.reports] == [1, 2, 1]
 
     before, after = seen
     assert before["X"] is x

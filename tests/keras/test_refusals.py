@@ -115,10 +115,14 @@ def test_SCH_6_overlapping_rates() -> None:
     assert str(error) == "tick 1: learning rates 0.1, 0.2 are set at once; one may be"
 
 
-def test_a_fit_function_that_returns_no_history_or_trains_another_number_of_epochs() -> None:
+def test_a_fit_function_that_returns_no_history_or_trains_another_model_or_number_of_epochs() -> None:
     model = build("dense")
-    with pytest.raises(InvalidSpec, match=r"^fit_fn\(\.\.\.\) = None must be the History that model\.fit returns$"):
-        FreezeTrainingExecutor(SPEC).run(model, 4, lambda epochs: None)
+    for wrong in (None, keras.callbacks.History()):
+        with pytest.raises(InvalidSpec, match=r"^fit_fn\(1\) = .* must be the History that model\.fit returns$"):
+            FreezeTrainingExecutor(SPEC).run(model, 4, lambda epochs, wrong=wrong: wrong)
+    other = build("dense")
+    with pytest.raises(InvalidSpec, match=r"^fit_fn\(1\) = '.*' must be a History of the model that the run is for, '"):
+        FreezeTrainingExecutor(SPEC).run(model, 4, fit(other))
     with pytest.raises(InvalidSpec, match=r"^epochs of fit_fn\(1\) = 2 must be 1, if nothing stops training$"):
         FreezeTrainingExecutor(SPEC).run(model, 4, lambda epochs: fit(model)(2))
 

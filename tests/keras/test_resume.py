@@ -12,7 +12,7 @@ import pytest
 from refreeze import Policy, ScheduleMismatch, always, during, rate, segments, shift, union
 from refreeze.keras import FreezeTrainingExecutor, execute
 from refreeze.keras.checkpoint import Checkpointer
-from refreeze.keras.executor import SegmentReport
+from refreeze.keras.report import SegmentReport
 
 pytestmark = pytest.mark.engine
 TOTAL = 7

@@ -2,8 +2,9 @@
 
 from refreeze.keras.callback import FreezeSchedule
 from refreeze.keras.checkpoint import Checkpointer
-from refreeze.keras.executor import DLFreezeTrainingExecutor, FreezeTrainingExecutor, SegmentReport, execute
+from refreeze.keras.executor import DLFreezeTrainingExecutor, FreezeTrainingExecutor, execute
 from refreeze.keras.handler import DLTrainingHandler, TrainingHandler
+from refreeze.keras.report import SegmentReport
 
 __all__ = [
     "Checkpointer",

@@ -20,8 +20,12 @@ from refreeze.keras import model as models
 from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
 from refreeze.keras.optimizer import check_single_rates
 from refreeze.keras.options import Keywords, Options, check_listener
+from refreeze.keras.report import SegmentReport, SegmentRun
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, cut, segments
+
+_MARK = "refreeze"
+"""In the ``params`` that all callbacks of one fit share: that a schedule runs in it already."""
 
 
 class FreezeSchedule(keras.callbacks.Callback):
@@ -37,16 +41,15 @@ class FreezeSchedule(keras.callbacks.Callback):
     sets one again. Of several callbacks that set it when an epoch begins the last one in the list wins.
 
     ``steps_per_epoch`` is needed for schedules in steps if the data do not say how many batches they have.
-    ``restore=True`` puts the user's flags back when the training ends. ``on_segment`` is called with each segment that
-    has begun, the seconds that the switch took and whether it needs a new train step. The other options are the
-    fields of ``Options``.
+    ``on_segment(segment)`` is called when a segment has begun, before its first step. The other options are the fields
+    of ``Options``.
 
     Raises a ``ScheduleError`` for a configuration when the callback is made; for what depends on the model and the data
     when the training begins, before anything is changed. ``Unsupported``, besides what ``Controller`` raises: a
     boundary inside of an execution of ``steps_per_execution > 1`` steps. ``InvalidSpec`` also at the end of an epoch
     that had another number of batches than was said.
 
-    ``schedule`` has the segments once the training has begun.
+    ``schedule`` has the segments once the training has begun, ``reports`` a ``SegmentReport`` for each that has ended.
     """
 
     async_safe = True  # all that is done after a batch is to count it
@@ -58,7 +61,7 @@ class FreezeSchedule(keras.callbacks.Callback):
         dialect: str = "vl3d",
         unit: str | None = None,
         steps_per_epoch: int | None = None,
-        on_segment: Callable[[Segment, float, bool], None] | None = None,
+        on_segment: Callable[[Segment], None] | None = None,
         **options: Unpack[Keywords],
     ) -> None:
         super().__init__()
@@ -79,8 +82,11 @@ class FreezeSchedule(keras.callbacks.Callback):
         self._options = Options(**options)
         check_listener(on_segment)
         self.schedule: tuple[Segment, ...] = ()
+        self.reports: list[SegmentReport] = []
 
     def on_train_begin(self, logs: Any = None) -> None:
+        if _MARK in self.params:
+            raise InvalidSpec("callbacks", "several", "one FreezeSchedule; union makes one of several policies")
         epochs, self._steps = self.params["epochs"], self._steps_per_epoch(self.params.get("steps"))
         policy = self._policy or self._policy_of_model(epochs)
         run = segments(policy, epochs * self._per_epoch)
@@ -91,8 +97,10 @@ class FreezeSchedule(keras.callbacks.Callback):
                 f"steps_per_execution = {self._at_once} steps; compile with a divisor of the steps to it, such as 1"
             )
         self._controller = Controller(self.model, policy.names, run, self._options)
-        self.schedule = run
+        self.params[_MARK] = True
+        self.schedule, self.reports = run, []
         self._to_come: list[Segment] | None = None
+        self._now: SegmentRun | None = None
 
     def _steps_per_epoch(self, known: int | None) -> int | None:
         given = self._given_steps
@@ -132,6 +140,8 @@ class FreezeSchedule(keras.callbacks.Callback):
         self._batches = max(self._batches, batch + 1)  # Keras may do this in other threads, in any order
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for key, value in (logs or {}).items():
+            self._logs.setdefault(key, []).append(value)
         said = -(-self._per_epoch // self._at_once) * self._at_once  # Keras counts the last execution as a full one
         if self._unit == "steps" and self._batches != said and not self.model.stop_training:
             raise InvalidSpec("steps_per_epoch", self._steps, f"{self._batches}, the batches that epoch {epoch} had")
@@ -139,14 +149,23 @@ class FreezeSchedule(keras.callbacks.Callback):
     def _reach(self, tick: int) -> None:
         while self._to_come and self._to_come[-1].start <= tick:
             segment = self._to_come.pop()
-            seconds, new = self._controller.enter(segment)
+            self._end_segment(segment.start)
+            self._now = SegmentRun(self._controller, segment)
+            self._begun, self._logs = segment.start, dict[str, list[float]]()
             if self._on_segment is not None:
-                self._on_segment(segment, seconds, new)
+                self._on_segment(segment)
             total = len(self.schedule)
             log_segment(f"{total - len(self._to_come)}/{total}", self._unit, segment)
 
+    def _end_segment(self, tick: int) -> None:
+        if self._now is not None:
+            self.reports.append(self._now.ended(tick - self._begun, self._logs))
+
     def on_train_end(self, logs: Any = None) -> None:
+        if self._to_come is not None:  # else there was no epoch
+            done = min(self._batches, self._per_epoch) if self._unit == "steps" else 1
+            self._end_segment(self._epoch * self._per_epoch + done)
         log_frozen_summary(self._controller.tree)
         if self._options.restore:
             self._controller.restore()
-        del self._controller  # and with it the train functions that are kept
+        del self._controller, self.params[_MARK]  # and with the controller the train functions that are kept

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Unpack
 
 import keras
@@ -18,31 +17,12 @@ from refreeze.keras import model as models
 from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
 from refreeze.keras.history import merge
 from refreeze.keras.options import RunKeywords, RunOptions, check_listener
+from refreeze.keras.report import SegmentReport, SegmentRun
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, cut, segments
 from refreeze.selectors import exactly
 
 _log = logging.getLogger("refreeze")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentReport:
-    """What one segment of a run was."""
-
-    segment: Segment
-    """The segment as scheduled."""
-    epochs: int
-    """The epochs trained: ``segment.length``, or fewer if training was stopped in it (EXE-8)."""
-    frozen_parameters: int
-    """The scalars that could be trained and were frozen."""
-    trainable_parameters: int
-    """The scalars that were trained."""
-    switch_seconds: float
-    """The time to enter the segment, without the trace of a new train step, which happens at its first batch."""
-    new_step: bool
-    """Whether the segment needed a train step that was not there yet."""
-    history: dict[str, list[float]]
-    """The history of the segment's fit."""
 
 
 def execute(
@@ -92,32 +72,19 @@ def execute(
             run = () if resumed.stopped else cut(schedule, resumed.epoch)
         run = tuple(keeper.parts(run))
     for number, segment in enumerate(run, start=1):
-        seconds, new = controller.enter(segment)
-        frozen, trainable = controller.tree.parameter_counts()
-        counts = f", {trainable} of {frozen + trainable} parameters trainable"
+        now = SegmentRun(controller, segment)
+        counts = f", {now.trainable} of {now.frozen + now.trainable} parameters trainable"
         log_segment(f"{number}/{len(run)}", "epochs", segment, counts)
-        if on_segment is not None:
-            on_segment(segment)
-        history = fit(segment.length)
-        if not isinstance(history, keras.callbacks.History):
-            raise InvalidSpec("fit_fn(...)", history, "the History that model.fit returns")
-        epochs, stopped = len(history.epoch), bool(model.stop_training)
-        if epochs > segment.length or (epochs < segment.length and not stopped):
-            raise InvalidSpec(
-                f"epochs of fit_fn({segment.length})", epochs, f"{segment.length}, if nothing stops training"
-            )
+        try:
+            if on_segment is not None:
+                on_segment(segment)
+            history = fit(segment.length)
+        finally:
+            now.leave()
+        stopped = bool(model.stop_training)
+        epochs = _epochs_of(history, model, segment.length, stopped)
         parts.append((history.history, epochs))
-        reports.append(
-            SegmentReport(
-                segment=segment,
-                epochs=epochs,
-                frozen_parameters=frozen,
-                trainable_parameters=trainable,
-                switch_seconds=seconds,
-                new_step=new,
-                history=history.history,
-            )
-        )
+        reports.append(now.ended(epochs, history.history))
         if keeper is not None:
             parts = [(merge(parts), segment.start + epochs)]
             keeper.save(model, schedule, segment.start + epochs, parts[0][0], stopped)
@@ -133,6 +100,19 @@ def execute(
     merged.epoch = list(range(sum(epochs for _, epochs in parts)))
     merged.params = {"epochs": total}
     return merged
+
+
+def _epochs_of(history: Any, model: Any, wanted: int, stopped: bool) -> int:
+    """Return the epochs of what a fit function returned; raise ``InvalidSpec`` unless it is what was asked for."""
+    where = f"fit_fn({wanted})"
+    if not isinstance(history, keras.callbacks.History) or not isinstance(getattr(history, "epoch", None), list):
+        raise InvalidSpec(where, history, "the History that model.fit returns")
+    if history.model is not None and history.model is not model:
+        raise InvalidSpec(where, history.model.name, f"a History of the model that the run is for, {model.name!r}")
+    epochs = len(history.epoch)
+    if epochs > wanted or (epochs < wanted and not stopped):
+        raise InvalidSpec(f"epochs of {where}", epochs, f"{wanted}, if nothing stops training")
+    return epochs
 
 
 class FreezeTrainingExecutor:
