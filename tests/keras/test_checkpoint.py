@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import logging
 import math
@@ -26,8 +27,13 @@ from refreeze.keras.optimizer import prebuild
 from strategies import encodings, runs
 
 pytestmark = pytest.mark.engine
-SCHEDULE = segments(during(always(["one"]), 0, 3), 8)
-HISTORY = {"loss": [0.1, math.inf], "mae": [math.nan, float(np.float32(0.3))]}
+SCHEDULE = segments(during(always(["one"]), 0, 3), 14)
+
+
+def history(epoch: int) -> dict[str, list[float]]:
+    """Return one of so many epochs, with what JSON does not have: infinity, and what is no number."""
+    some = {"loss": [0.1, math.inf], "mae": [math.nan, float(np.float32(0.3))]}
+    return {key: (values * epoch)[:epoch] for key, values in some.items()}
 
 
 def network(
@@ -59,17 +65,31 @@ def saved(folder: Path, *epochs: int, model: keras.Model | None = None, **option
     """Save one checkpoint per epoch, that of epoch ``e`` with the variables of ``network(e)``; return the last."""
     keeper = Checkpointer(folder, keep=99, **options)
     folder.mkdir(exist_ok=True)
-    return [keeper.save(model or network(epoch), SCHEDULE, epoch, HISTORY) for epoch in epochs][-1]
+    return [keeper.save(model or network(epoch), SCHEDULE, epoch, history(epoch)) for epoch in epochs][-1]
+
+
+def rewrite_members(path: Path, changes: dict[str, bytes | None], method: int = zipfile.ZIP_STORED) -> None:
+    """Change members of a checkpoint, or leave them out, and keep the others."""
+    with zipfile.ZipFile(path) as old:
+        members = {name: old.read(name) for name in old.namelist()} | changes
+    with zipfile.ZipFile(path, "w", method) as new:
+        for name, data in members.items():
+            if data is not None:
+                new.writestr(name, data)
 
 
 def rewrite(path: Path, **changes: Any) -> None:
     """Change entries of ``state.json``, and leave all else of a checkpoint as it is."""
     with zipfile.ZipFile(path) as old:
-        members = {name: old.read(name) for name in old.namelist()}
-    members["state.json"] = json.dumps({**json.loads(members["state.json"]), **changes}).encode()
-    with zipfile.ZipFile(path, "w") as new:
-        for name, data in members.items():
-            new.writestr(name, data)
+        state = {**json.loads(old.read("state.json")), **changes}
+    rewrite_members(path, {"state.json": json.dumps(state).encode()})
+
+
+def array_1(path: Path, array: np.ndarray, end: int | None = None, method: int = zipfile.ZIP_STORED) -> None:
+    """Put another array, or the beginning of one, into the place of the second variable, two float32."""
+    file = io.BytesIO()
+    np.save(file, array)
+    rewrite_members(path, {"1.npy": file.getvalue()[:end]}, method)
 
 
 def begin(folder: Path, model: keras.Model, **options: Any) -> Resumed | None:
@@ -88,7 +108,7 @@ def test_every_variable_and_the_history_come_back_bit_for_bit(dtype: str, tmp_pa
     assert isinstance(before.optimizer, keras.optimizers.LossScaleOptimizer) is (dtype == "mixed_float16")
     assert not any(old == new for old, new in zip(bits(before), bits(after), strict=True))
     saved(tmp_path, 2, model=before)
-    assert repr(begin(tmp_path, after)) == repr(Resumed(2, HISTORY, False))
+    assert repr(begin(tmp_path, after)) == repr(Resumed(2, history(2), False))
     assert bits(after) == bits(before)
 
 
@@ -135,7 +155,7 @@ def test_RES_4_a_flipped_bit_is_never_loaded(tmp_path: Path) -> None:
         resumed = begin(tmp_path, model)
         # Where the flip is in what nothing depends on, as the file's date, the checkpoint is as good as it was.
         assert bits(model) == expected[resumed.epoch]
-        assert repr(resumed.history) == repr(HISTORY)
+        assert repr(resumed.history) == repr(history(resumed.epoch))
         skipped += resumed.epoch == 2
     assert skipped >= 30
 
@@ -153,18 +173,45 @@ FOREIGN = {
     "another json": (lambda path: _members(path, state_json="[]"), "is damaged, or no checkpoint"),
     "another format": (
         lambda path: rewrite(path, format="safetensors"),
-        "is a safetensors of version 1, not a refreeze checkpoint of version 1",
+        "is 'safetensors' of version 1, not 'refreeze checkpoint' of version 1",
     ),
     "an older version": (
         lambda path: rewrite(path, version=0),
-        "is a refreeze checkpoint of version 0, not a refreeze checkpoint of version 1",
+        "is 'refreeze checkpoint' of version 0, not 'refreeze checkpoint' of version 1",
     ),
     "a newer version": (
         lambda path: rewrite(path, version=2, future={"x": 1}),
-        "is a refreeze checkpoint of version 2, not a refreeze checkpoint of version 1",
+        "is 'refreeze checkpoint' of version 2, not 'refreeze checkpoint' of version 1",
     ),
     "a wrong type": (lambda path: rewrite(path, epoch="four"), "is damaged, or no checkpoint (Expected `int`"),
-    "variables missing": (lambda path: rewrite(path, variables=["x"] * 99), "is damaged: "),
+    "another epoch": (lambda path: rewrite(path, epoch=10**9), "is damaged, or no checkpoint (its name, epoch, sched"),
+    "an epoch beyond its schedule": (
+        lambda path: rewrite(path, epoch=10**9, history={}) or path.rename(path.with_name("epoch-1000000000.npz")),
+        "is damaged, or no checkpoint (its name, epoch, schedule",
+    ),
+    "no schedule": (lambda path: rewrite(path, schedule=[7]), "is damaged, or no checkpoint (segments = "),
+    "a path among the names": (lambda path: rewrite(path, written=["../epoch-00000001.npz"]), "is damaged, or no"),
+    "a variable missing": (
+        lambda path: rewrite_members(path, {"1.npy": None}),
+        "is damaged, or no checkpoint (\"There is no item named '1.npy'",
+    ),
+    "another shape": (lambda path: array_1(path, np.ones(3, "f4")), "is damaged, or no checkpoint (1.npy has ((3,)"),
+    "another type": (lambda path: array_1(path, np.ones(2, "f8")), "is damaged, or no checkpoint (1.npy has ((2,)"),
+    "a pickle": (lambda path: array_1(path, np.array([{}, {}])), "is damaged, or no checkpoint (1.npy has ((2,)"),
+    "values cut off": (
+        lambda path: array_1(path, np.ones(2, "f4"), -1),
+        "is damaged, or no checkpoint (1.npy has ((2,)",
+    ),
+    "values too many": (
+        lambda path: array_1(path, np.ones(999, "f4")),
+        "is damaged, or no checkpoint (1.npy is compre",
+    ),
+    "a bomb": (
+        lambda path: array_1(path, np.zeros(2**20, "f4"), method=zipfile.ZIP_DEFLATED),
+        "is damaged, or no checkpoint (state.json is compressed",
+    ),
+    "a sparse file": (lambda path: os.truncate(path, 2**40), "is of another model: it is too large for this one"),
+    "a pipe": (lambda path: (path.unlink(), os.mkfifo(path)), "is damaged, or no checkpoint (checkpoint = "),
 }
 
 
@@ -177,7 +224,8 @@ def test_RES_4_a_file_that_is_no_checkpoint_of_this_version_is_skipped(
     spoil(newest)
     assert begin(tmp_path, model).epoch == 2
     assert bits(model) == bits(network(2))
-    assert f"checkpoint {newest} {why}" in caplog.messages[0]
+    assert caplog.messages[0].startswith(f"checkpoint {tmp_path}/epoch-")
+    assert f".npz {why}" in caplog.messages[0]
 
 
 OTHERS = {
@@ -239,23 +287,49 @@ def test_what_is_not_allowed_is_refused_before_anything_is_trained(tmp_path: Pat
 
 
 def names(folder: Path) -> list[int]:
-    return sorted(int(path.stem.removeprefix("epoch-")) for path in folder.glob("epoch-*.npz"))
+    return sorted(int(path.stem.removeprefix("epoch-")) for path in folder.glob("epoch-????????.npz"))
 
 
 def test_the_newest_whole_ones_stay(tmp_path: Path) -> None:
     keeper, model, there = Checkpointer(tmp_path), network(1), []
     for epoch in (1, 2, 10, 11):
-        keeper.save(model, SCHEDULE, epoch, HISTORY)
+        keeper.save(model, SCHEDULE, epoch, history(epoch))
         there.append(names(tmp_path))
     assert there == [[1], [1, 2], [2, 10], [10, 11]]
 
-    # One that is damaged is not counted, and deleted when a later one is there.
+    # One that the run has not written is not counted, and stays.
     (tmp_path / "epoch-00000013.npz").touch()
     keeper = Checkpointer(tmp_path)
     assert keeper.begin(model, SCHEDULE, resume=True).epoch == 11
-    for epoch, expected in [(12, [11, 12, 13]), (14, [12, 14])]:
-        keeper.save(model, SCHEDULE, epoch, HISTORY)
+    for epoch, expected in [(12, [11, 12, 13]), (14, [12, 13, 14])]:
+        keeper.save(model, SCHEDULE, epoch, history(epoch))
         assert names(tmp_path) == expected
+
+
+def test_files_of_the_user_stay_and_links_are_not_followed(tmp_path: Path) -> None:
+    """Only the exact names that the run, or the run that it resumes, has written are ever removed."""
+    own = ("epoch-00000002.best.npz", "epoch-00000000-backup.npz", "epoch-00000001.npz", "unfinished", "notes.txt")
+    folder, model, outside = tmp_path / "run", network(1), tmp_path / "outside"
+    keeper = Checkpointer(folder, keep=1)
+    keeper.begin(model, SCHEDULE, resume=False)
+    keeper.save(model, SCHEDULE, 2, history(2))
+    for name in own:
+        (folder / name).write_text(name)
+    keeper = Checkpointer(folder, keep=1)
+    assert keeper.begin(model, SCHEDULE, resume=True).epoch == 2
+    (folder / "epoch-00000004.npz").write_text("mine")
+    (folder / "epoch-00000003.npz.unfinished").write_text("of a killed run")
+    for epoch in (3, 4):
+        keeper.save(model, SCHEDULE, epoch, history(epoch))
+    assert names(folder) == [1, 4]
+    assert (folder / "epoch-00000004.npz.1").read_text() == "mine"
+    assert all((folder / name).read_text() == name for name in own)
+
+    (folder / "epoch-00000005.npz.unfinished").symlink_to(outside)
+    with pytest.raises(CheckpointError, match=r"epoch-00000005\.npz cannot be written \(File exists\)"):
+        keeper.save(model, SCHEDULE, 5, history(5))
+    assert not outside.exists()
+    assert names(folder) == [1, 4]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -273,7 +347,7 @@ def test_RES_4_a_failure_to_write_leaves_the_checkpoints_before(
         with pytest.raises(CheckpointError) as caught:
             saved(tmp_path, 4)
     assert str(caught.value).endswith("epoch-00000004.npz cannot be written (No space left on device)")
-    assert {path: path.read_bytes() for path in before} == before
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert begin(tmp_path, network(9)).epoch == 2
 
 

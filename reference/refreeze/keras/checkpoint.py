@@ -5,19 +5,26 @@ schedule, history, what the variables are) and of every variable of the model an
 momenta, iterations, learning rate, accumulated gradients, loss scale and the seeds of Dropout are all there. (Keras'
 own weight files leave the seeds out, and loading one skips an optimizer of another size with no more than a warning.)
 The file is written beside its place, flushed to the disk and renamed; the checksums of zip tell if it is damaged.
+
+A run deletes only what it has written itself: the names of its checkpoints are recorded in each of them. A checkpoint
+is read whole, and all of it compared with the model, before the first variable is assigned.
 """
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import logging
+import math
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import keras
 import msgspec
@@ -30,11 +37,17 @@ from refreeze.errors import CheckpointError, InvalidSpec, Unsupported
 from refreeze.keras import optimizer as optimizers
 from refreeze.keras.model import ModelTree, read
 from refreeze.policy import check_int
+from refreeze.reading import MEBIBYTE, open_regular
 from refreeze.schedule import Segment, check_same_past, cut
 
 _log = logging.getLogger("refreeze")
 
 FORMAT, VERSION = "refreeze checkpoint", 1
+MOST_STATE = 32 * MEBIBYTE
+"""The bytes that ``state.json`` may have."""
+_HEADERS = 1024
+"""The bytes that a variable takes in a checkpoint besides its values, at most."""
+_NAME = r"epoch-(\d{8,18})\.npz"
 
 
 class _State(Struct, frozen=True):
@@ -47,6 +60,8 @@ class _State(Struct, frozen=True):
     schedule: list[Any]
     variables: list[str]
     history: dict[str, list[Any]]
+    written: list[Annotated[str, Meta(pattern=f"^{_NAME}$")]] = []
+    """The checkpoints that the run had written until then and not deleted, this one included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +98,7 @@ class Checkpointer:
         self._every = None if every is None else check_int("every", every, 1)
         self._keep = check_int("keep", keep, 1)
         self._other_past = other_past
-        self._whole: list[Path] = []
+        self._written: list[Path] = []
         self.resumed: Resumed | None = None
 
     def parts(self, schedule: Sequence[Segment]) -> Iterator[Segment]:
@@ -100,8 +115,9 @@ class Checkpointer:
             yield from (part for start, stop in pairwise(edges) for part in cut([segment], start, stop))
 
     def found(self) -> list[Path]:
-        """Return the checkpoints that there are, whole or not, the newest first."""
-        return sorted(self.directory.glob("epoch-*.npz"), reverse=True)
+        """Return the files with the name of a checkpoint, whole or not, the newest first."""
+        named = [path for path in self.directory.glob("epoch-*.npz") if re.fullmatch(_NAME, path.name)]
+        return sorted(named, key=_epoch_of, reverse=True)
 
     def begin(self, model: Any, schedule: Sequence[Segment], *, resume: bool) -> Resumed | None:
         """Put model and optimizer into the state of the newest whole checkpoint, with ``resume`` and if there is any.
@@ -127,25 +143,40 @@ class Checkpointer:
         found = self.found()
         if found and not resume:
             raise InvalidSpec("checkpoint", str(self.directory), "a folder without checkpoints, unless a run resumes")
+        if not found:
+            return None
+        path, state, arrays = self._newest_whole(found, model, schedule)
+        for variable, array in zip(_variables(model), arrays, strict=True):
+            variable.assign(array)
+        recorded = [path for name in state.written if (path := self.directory / name).exists()]
+        self._written = [*(other for other in recorded if other != path), path]
+        _log.info("resuming after %d epochs, from %s", state.epoch, path)
+        self.resumed = Resumed(state.epoch, state.history, state.stopped)
+        return self.resumed
+
+    def _newest_whole(
+        self, found: Sequence[Path], model: Any, schedule: Sequence[Segment]
+    ) -> tuple[Path, _State, list[np.ndarray[Any, Any]]]:
+        """Return the newest of ``found`` that fits, with its state and arrays; nothing is changed if none does."""
         unusable: list[CheckpointError] = []
-        for path in found:
-            try:
-                with _opened(path) as file, optimizers.put_back_on_error(model):
-                    state = _read(path, file, model)
-                    if not self._other_past:
-                        check_same_past(segments_json.from_json(state.schedule), schedule, state.epoch)
-                    _put_back(file, model)
-            except CheckpointError as error:
-                _log.warning("%s", error)
-                unusable.append(error)
-                continue
-            self._whole = [path]
-            _log.info("resuming after %d epochs, from %s", state.epoch, path)
-            self.resumed = Resumed(state.epoch, state.history, state.stopped)
-            return self.resumed
-        if unusable:
+        total = schedule[-1].stop if schedule else 0
+        tree = read(model)
+        with optimizers.put_back_on_error(model):
+            optimizers.prebuild(tree)
+            wanted = [(tuple(v.shape), np.asarray(v.numpy()).dtype) for v in _variables(model)]
+            for path in found:
+                try:
+                    state, recorded, arrays = _read(path, _described(tree), wanted)
+                except CheckpointError as error:
+                    _log.warning("%s", error)
+                    unusable.append(error)
+                    continue
+                if not self._other_past:
+                    check_same_past(recorded, schedule, state.epoch)
+                elif state.epoch > total:
+                    raise InvalidSpec("epochs", total, f"at least {state.epoch}, those that {path} stands for")
+                return path, state, arrays
             raise unusable[0]
-        return None
 
     def save(
         self,
@@ -155,9 +186,10 @@ class Checkpointer:
         history: Mapping[str, Sequence[float]],
         stopped: bool = False,
     ) -> Path:
-        """Write the checkpoint after ``epoch >= 1`` epochs, delete those too old, and return where it is.
+        """Write the checkpoint after ``epoch >= 1`` epochs, delete the run's own that are too old, and return its path.
 
-        Raises ``CheckpointError`` if it cannot be written; then those before are as they were.
+        A file of that name that the run has not written is renamed, not replaced. Raises ``CheckpointError`` if it
+        cannot be written; then those before are as they were, and nothing unfinished is left.
         """
         path = self.directory / f"epoch-{epoch:08}.npz"
         if not model.distribute_strategy.extended.should_checkpoint:
@@ -172,22 +204,46 @@ class Checkpointer:
             schedule=segments_json.to_json(schedule),
             variables=_described(read(model)),
             history={key: list(values) for key, values in history.items()},
+            written=[*(old.name for old in self._written if old != path), path.name],
         )
-        unfinished = self.directory / "unfinished"
         try:
-            with unfinished.open("wb") as file:
-                _write(file, state, _variables(model))
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-            _sync_folder(self.directory)
-            self._whole = [*self._whole, path][-self._keep :]
-            for old in self.directory.glob("epoch-*.npz"):
-                if old.name < path.name and old not in self._whole:
-                    old.unlink()
+            self._replace(path, state, model)
+            self._written = [*(old for old in self._written if old != path), path]
+            for old in self._written[: -self._keep]:
+                old.unlink(missing_ok=True)
+            self._written = self._written[-self._keep :]
         except OSError as error:
             raise CheckpointError(str(path), f"cannot be written ({error.strerror or error})") from error
         return path
+
+    def _replace(self, path: Path, state: _State, model: Any) -> None:
+        """Write ``path`` so that it is there whole or as it was."""
+        unfinished = path.with_name(f"{path.name}.unfinished")
+        if unfinished.is_file() and not unfinished.is_symlink():
+            unfinished.unlink()  # of a run that was killed while it wrote this very checkpoint
+        with unfinished.open("xb") as file:  # which follows no link
+            try:
+                _write(file, path, state, _variables(model))
+                file.flush()
+                os.fsync(file.fileno())
+                if path not in self._written and path.exists():
+                    _set_aside(path)
+                unfinished.replace(path)
+            except BaseException:
+                unfinished.unlink(missing_ok=True)
+                raise
+        _sync_folder(self.directory)
+
+
+def _epoch_of(path: Path) -> int:
+    return int(path.stem.removeprefix("epoch-"))
+
+
+def _set_aside(path: Path) -> None:
+    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+    other = next(other for other in numbered if not other.exists())
+    _log.warning("%s is not of this run; it is now %s", path, other)
+    path.rename(other)
 
 
 def _apart(model: Any) -> list[str]:
@@ -211,53 +267,81 @@ def _described(tree: ModelTree) -> list[str]:
     return [f"{name} {tuple(variable.shape)} {variable.dtype}" for name, variable in named]
 
 
-def _write(file: Any, state: _State, variables: Sequence[Any]) -> None:
+def _write(file: BinaryIO, path: Path, state: _State, variables: Sequence[Any]) -> None:
+    text = json.dumps(msgspec.structs.asdict(state), default=lambda value: value.tolist())
+    if len(text) > MOST_STATE:
+        raise CheckpointError(str(path), "cannot be written: its schedule and history are too long")
     # Zeros for the dates: the same state makes the same file.
     with zipfile.ZipFile(file, "w") as archive:
-        text = json.dumps(msgspec.structs.asdict(state), default=lambda value: value.tolist(), indent=1)
         archive.writestr(zipfile.ZipInfo("state.json"), text)
         for index, variable in enumerate(variables):
             with archive.open(zipfile.ZipInfo(f"{index}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(variable.numpy()), allow_pickle=False)
+                np.lib.format.write_array(member, np.asarray(variable.numpy(), order="C"), allow_pickle=False)
 
 
-def _opened(path: Path) -> zipfile.ZipFile:
+def _size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return math.prod(shape) * dtype.itemsize
+
+
+def _read(
+    path: Path, described: list[str], wanted: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
+) -> tuple[_State, tuple[Segment, ...], list[np.ndarray[Any, Any]]]:
+    """Return state, schedule and arrays of a checkpoint, once all of it is found whole and fit for the model.
+
+    ``described`` says what each variable of the model is, ``wanted`` its shape and type; no more is read than they need.
+    """
     try:
-        return zipfile.ZipFile(path)
+        with open_regular("checkpoint", path) as raw:
+            if os.fstat(raw.fileno()).st_size > MOST_STATE + sum(_size(*array) + _HEADERS for array in wanted):
+                raise CheckpointError(str(path), "is of another model: it is too large for this one")
+            with zipfile.ZipFile(raw) as file:
+                state, schedule = _read_state(path, file)
+                if state.variables != described:
+                    both = zip_longest(state.variables, described, fillvalue="nothing")
+                    was, now = next(pair for pair in both if pair[0] != pair[1])
+                    raise CheckpointError(str(path), f"is of another model: it has {was:.200}, and the model {now}")
+                return state, schedule, [_array(file, f"{n}.npy", *array) for n, array in enumerate(wanted)]
+    except CheckpointError:
+        raise
     except Exception as error:  # a damaged zip has errors of many classes
         raise CheckpointError(str(path), f"is damaged, or no checkpoint ({error})") from None
 
 
-def _read(path: Path, file: zipfile.ZipFile, model: Any) -> _State:
-    """Return what the checkpoint says, once all of it is read and found whole and fit for the model."""
-    try:
-        raw = json.loads(file.read("state.json"))
-        kind, version = raw["format"], raw["version"]
-        state = msgspec.convert(raw, _State) if (kind, version) == (FORMAT, VERSION) else None
-        damaged = file.testzip()
-        missing = {f"{index}.npy" for index in range(len(raw["variables"]))} - set(file.namelist())
-    except Exception as error:
-        raise CheckpointError(str(path), f"is damaged, or no checkpoint ({error})") from None
-    if state is None:
-        raise CheckpointError(str(path), f"is a {kind} of version {version}, not a {FORMAT} of version {VERSION}")
-    if damaged is not None or missing:
-        raise CheckpointError(str(path), f"is damaged: {damaged or min(missing)}")
-    tree = read(model)
-    optimizers.prebuild(tree)
-    described = _described(tree)
-    if state.variables != described:
-        both = zip_longest(state.variables, described, fillvalue="nothing")
-        was, now = next(pair for pair in both if pair[0] != pair[1])
-        raise CheckpointError(str(path), f"is of another model: it has {was}, and the model {now}")
-    return state
+def _member(file: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """Return a member, whose checksum is checked; raise ``ValueError`` for one larger than ``most`` or compressed."""
+    info = file.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > most:
+        raise ValueError(f"{name} is compressed, or larger than {most} bytes")
+    return file.read(info)
 
 
-def _put_back(file: zipfile.ZipFile, model: Any) -> None:
-    for index, variable in enumerate(_variables(model)):
-        with file.open(f"{index}.npy") as member:
-            array = np.lib.format.read_array(member, allow_pickle=False)
-        # numpy has no bfloat16 and the like: their bits come back without a type.
-        variable.assign(array.view(variable.numpy().dtype) if array.dtype.kind == "V" else array)
+def _read_state(path: Path, file: zipfile.ZipFile) -> tuple[_State, tuple[Segment, ...]]:
+    raw = json.loads(_member(file, "state.json", MOST_STATE))
+    kind, version = raw["format"], raw["version"]
+    if (kind, version) != (FORMAT, VERSION):
+        raise CheckpointError(
+            str(path), f"is {kind!r:.60} of version {version!r:.60}, not {FORMAT!r} of version {VERSION}"
+        )
+    state = msgspec.convert(raw, _State)
+    schedule = segments_json.from_json(state.schedule)
+    epochs = {state.epoch, _epoch_of(path), *map(len, state.history.values())}
+    if len(epochs) > 1 or not schedule or state.epoch > schedule[-1].stop:
+        raise ValueError("its name, epoch, schedule and history do not agree")
+    return state, schedule
+
+
+def _array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return the array in a member; raise ``ValueError`` unless it has that shape and type."""
+    content = _member(archive, name, _size(shape, dtype) + _HEADERS)
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError(f"{name} has another version of the format of numpy")
+    header = np.lib.format.read_array_header_1_0(file)
+    # numpy has no bfloat16 and the like: their bits come back without a type.
+    plain = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype))
+    if header != (shape, False, plain) or len(content) - file.tell() != _size(shape, dtype):
+        raise ValueError(f"{name} has {header}, not {(shape, False, plain)}")
+    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
 
 
 def _sync_folder(folder: Path) -> None:

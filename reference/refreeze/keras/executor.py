@@ -62,15 +62,15 @@ def execute(
     keeper = chosen.checkpointer()
     reports = [] if reports is None else reports
     parts: list[tuple[dict[str, list[float]], int]] = []
-    model.stop_training = False
+    resumed = None
     if keeper is not None:
         if resumed := keeper.begin(model, schedule, resume=chosen.resume):
             for before in cut(schedule, resumed.epoch - 1, resumed.epoch):
                 controller.follow(before)
             parts.append((resumed.history, resumed.epoch))
-            model.stop_training = resumed.stopped
             run = () if resumed.stopped else cut(schedule, resumed.epoch)
         run = tuple(keeper.parts(run))
+    model.stop_training = resumed is not None and resumed.stopped
     for number, segment in enumerate(run, start=1):
         now = SegmentRun(controller, segment)
         counts = f", {now.trainable} of {now.frozen + now.trainable} parameters trainable"
