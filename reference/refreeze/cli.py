@@ -148,7 +148,7 @@ def _names(language: Dialect, names: str | None, model: str | None) -> list[str]
     network = call_object("--model", model)
     if not hasattr(network, "built"):
         raise InvalidSpec("--model", model, f"a function that returns a Keras model (it returned {network!r})")
-    return models.layer_names(network) if language.names == "layers" else models.variable_names(network)
+    return models.declared_names(network, language.names)
 
 
 def _plain(language: Dialect, found: plans.Plan) -> dict[str, Any]:
@@ -227,6 +227,10 @@ def run(
         typer.Option(help="Keep train steps and put them back, or make a new one each time."),
     ] = "cached",
     cache_size: Annotated[int, typer.Option(min=1, help="How many train steps to keep.")] = 16,
+    rates: Annotated[
+        Literal["refuse", "ignore"],
+        typer.Option(help="Learning rates of single names, which no Keras optimizer has: refuse them, or ignore them."),
+    ] = "refuse",
     seed: Annotated[int, typer.Option(min=0, help="Of weights, data order and dropout.")] = 0,
     out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where to write, if not to refreeze-out.")] = None,
     checkpoint_every: Annotated[
@@ -243,8 +247,8 @@ def run(
         raise Unsupported(f"run needs Keras and TensorFlow: pip install 'refreeze[run]' ({error})") from None
     raise typer.Exit(
         job.run(
-            spec=spec, epochs=epochs, model=model, data=data, switch=switch, cache_size=cache_size, seed=seed,
-            out=out, checkpoint_every=checkpoint_every, resume=resume, quiet=quiet,
+            spec=spec, epochs=epochs, model=model, data=data, switch=switch, cache_size=cache_size,
+            rates=rates, seed=seed, out=out, checkpoint_every=checkpoint_every, resume=resume, quiet=quiet,
         )
     )  # fmt: skip
 

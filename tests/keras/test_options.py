@@ -7,7 +7,8 @@ from typing import Any, get_type_hints
 import pytest
 from refreeze import InvalidSpec, always
 from refreeze.keras import FreezeSchedule, FreezeTrainingExecutor, TrainingHandler, execute
-from refreeze.keras.options import Keywords, Options, RunKeywords, RunOptions
+from refreeze.keras.executor import RunKeywords, RunOptions
+from refreeze.keras.options import Keywords, Options, ScheduleKeywords, ScheduleOptions
 
 pytestmark = pytest.mark.engine
 TAKERS = {
@@ -31,6 +32,7 @@ TAKERS = {
             {"batch_norm": None},
             "batch_norm = None must be one of 'keras', 'batch', 'batch_fixed', 'inference'",
         ),
+        ({"rates": "scale"}, "rates = 'scale' must be one of 'refuse', 'ignore'"),
         ({"restore": 1}, "restore = 1 must be one of False, True"),
         ({"on_segment": 3}, "on_segment = 3 must be callable with a Segment, or None"),
         ({"resume": True}, "resume = True must be False without a checkpoint"),
@@ -40,7 +42,7 @@ TAKERS = {
 )
 def test_a_wrong_option_is_refused_when_it_is_given(taker: str, options: dict[str, Any], message: str) -> None:
     (name,) = options
-    known = Options if taker == "callback" else RunOptions
+    known = ScheduleOptions if taker == "callback" else RunOptions
     if name not in get_type_hints(known) and not (name == "on_segment" and taker in ("execute", "callback")):
         with pytest.raises(TypeError, match=name):
             TAKERS[taker](**options)
@@ -58,4 +60,5 @@ def test_a_wrong_specification_is_refused_when_it_is_given(make: Any) -> None:
 
 def test_the_keywords_are_the_fields() -> None:
     assert get_type_hints(Keywords) == get_type_hints(Options)
+    assert get_type_hints(ScheduleKeywords) == get_type_hints(ScheduleOptions)
     assert get_type_hints(RunKeywords) == get_type_hints(RunOptions)

@@ -13,16 +13,15 @@ from typing import Any, Unpack
 
 import keras
 
-from refreeze.dialects import dialect as find_dialect
-from refreeze.dialects import files
 from refreeze.errors import InvalidSpec, Unsupported
 from refreeze.keras import model as models
 from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
 from refreeze.keras.optimizer import check_single_rates
-from refreeze.keras.options import Keywords, Options, check_listener
+from refreeze.keras.options import ScheduleKeywords, ScheduleOptions, check_listener
 from refreeze.keras.report import SegmentReport, SegmentRun
+from refreeze.plan import Configuration, Unit, configuration, plan, read
 from refreeze.policy import Policy, check_int
-from refreeze.schedule import Segment, cut, segments
+from refreeze.schedule import Segment, cut
 
 _MARK = "refreeze"
 """In the ``params`` that all callbacks of one fit share: that a schedule runs in it already."""
@@ -42,7 +41,7 @@ class FreezeSchedule(keras.callbacks.Callback):
 
     ``steps_per_epoch`` is needed for schedules in steps if the data do not say how many batches they have.
     ``on_segment(segment)`` is called when a segment has begun, before its first step. The other options are the fields
-    of ``Options``.
+    of ``ScheduleOptions``.
 
     Raises a ``ScheduleError`` for a configuration when the callback is made; for what depends on the model and the data
     when the training begins, before anything is changed. ``Unsupported``, besides what ``Controller`` raises: a
@@ -59,27 +58,26 @@ class FreezeSchedule(keras.callbacks.Callback):
         spec: Any,
         *,
         dialect: str = "vl3d",
-        unit: str | None = None,
+        unit: Unit | None = None,
         steps_per_epoch: int | None = None,
         on_segment: Callable[[Segment], None] | None = None,
-        **options: Unpack[Keywords],
+        **options: Unpack[ScheduleKeywords],
     ) -> None:
         super().__init__()
         if isinstance(spec, Policy):
             if unit not in (None, "epochs", "steps"):
                 raise InvalidSpec("unit", unit, "'epochs' or 'steps'")
-            self._policy: Policy | None = spec
+            self._asked: Configuration | Policy = spec
             self._unit = unit or "epochs"
         else:
             if unit is not None:
                 raise InvalidSpec("unit", unit, "None: the dialect says it")
-            path = isinstance(spec, str | os.PathLike)
-            self._language, config = files.read(os.fspath(spec)) if path else (find_dialect(dialect), spec)
-            self._policy, self._unit, self._config = None, self._language.unit, self._language.parse(config)
+            self._asked = read(spec) if isinstance(spec, str | os.PathLike) else configuration(spec, dialect)
+            self._unit = self._asked.dialect.unit
         if steps_per_epoch is not None:
             check_int("steps_per_epoch", steps_per_epoch, 1)
         self._given_steps, self._on_segment = steps_per_epoch, on_segment
-        self._options = Options(**options)
+        self._options = ScheduleOptions(**options)
         check_listener(on_segment)
         self.schedule: tuple[Segment, ...] = ()
         self.reports: list[SegmentReport] = []
@@ -88,15 +86,18 @@ class FreezeSchedule(keras.callbacks.Callback):
         if _MARK in self.params:
             raise InvalidSpec("callbacks", "several", "one FreezeSchedule; union makes one of several policies")
         epochs, self._steps = self.params["epochs"], self._steps_per_epoch(self.params.get("steps"))
-        policy = self._policy or self._policy_of_model(epochs)
-        run = segments(policy, epochs * self._per_epoch)
+        asked, ticks = self._asked, {"total": epochs * self._per_epoch, "steps_per_epoch": self._steps or 1}
+        names = None if isinstance(asked, Policy) else models.declared_names(self.model, asked.dialect.names)
+        found = plan(asked, names, unit=self._unit, **ticks)
+        check_single_rates(found.rates, self._options.rates)
+        run = found.segments
         self._at_once = self.model.steps_per_execution
         if cutting := [s.start for s in run if s.start % self._per_epoch % self._at_once]:
             raise Unsupported(
                 f"the schedule has a boundary at step {cutting[0]}, which is inside an execution of "
                 f"steps_per_execution = {self._at_once} steps; compile with a divisor of the steps to it, such as 1"
             )
-        self._controller = Controller(self.model, policy.names, run, self._options)
+        self._controller = Controller(self.model, found.policy.names, run, self._options)
         self.params[_MARK] = True
         self.schedule, self.reports = run, []
         self._to_come: list[Segment] | None = None
@@ -114,13 +115,6 @@ class FreezeSchedule(keras.callbacks.Callback):
     def _per_epoch(self) -> int:
         """The ticks in an epoch."""
         return 1 if self._unit == "epochs" else self._steps or 1
-
-    def _policy_of_model(self, epochs: int) -> Policy:
-        by_layer = self._language.names == "layers"
-        names = models.layer_names(self.model) if by_layer else models.variable_names(self.model)
-        run = {"total": epochs * self._per_epoch, "steps_per_epoch": self._steps or 1}
-        check_single_rates(self._language.learning_rates(self._config, names, **run))
-        return self._language.policy(self._config, names, **run)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         tick = epoch * self._per_epoch

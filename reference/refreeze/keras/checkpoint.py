@@ -288,7 +288,7 @@ def _read(
 ) -> tuple[_State, tuple[Segment, ...], list[np.ndarray[Any, Any]]]:
     """Return state, schedule and arrays of a checkpoint, once all of it is found whole and fit for the model.
 
-    ``described`` says what each variable of the model is, ``wanted`` its shape and type; no more is read than they need.
+    ``described`` says what each variable of the model is, ``wanted`` its shape and type. No more is read than that.
     """
     try:
         with open_regular("checkpoint", path) as raw:

@@ -6,7 +6,9 @@ A drop-in for VL3D's ``DLFreezeTrainingExecutor``, under whose name it can be im
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import keras
@@ -14,15 +16,44 @@ import keras
 from refreeze.dialects import vl3d
 from refreeze.errors import InvalidSpec
 from refreeze.keras import model as models
+from refreeze.keras.checkpoint import Checkpointer
 from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
 from refreeze.keras.history import merge
-from refreeze.keras.options import RunKeywords, RunOptions, check_listener
+from refreeze.keras.options import Keywords, Options, check_listener
 from refreeze.keras.report import SegmentReport, SegmentRun
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, cut, segments
 from refreeze.selectors import exactly
 
 _log = logging.getLogger("refreeze")
+
+
+class RunKeywords(Keywords, total=False):
+    """The fields of ``RunOptions`` as keyword arguments."""
+
+    checkpoint: Checkpointer | str | os.PathLike[str] | None
+    resume: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Options):
+    """``Options``, and those of a run that is one fit per segment; raises ``InvalidSpec`` as they do."""
+
+    checkpoint: Checkpointer | str | os.PathLike[str] | None = None
+    """Where checkpoints are kept: a folder, or a ``Checkpointer``, which may also save inside of segments."""
+    resume: bool = False
+    """Whether the run goes on from the newest checkpoint, or begins if there is none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume and self.checkpoint is None:
+            raise InvalidSpec("resume", self.resume, "False without a checkpoint")
+        self.checkpointer()
+
+    def checkpointer(self) -> Checkpointer | None:
+        """Return what keeps the checkpoints of one run, if anything does."""
+        given = self.checkpoint
+        return given if given is None or isinstance(given, Checkpointer) else Checkpointer(given)
 
 
 def execute(

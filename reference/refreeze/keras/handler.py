@@ -19,8 +19,7 @@ import numpy as np
 
 from refreeze.dialects.vl3d import Rated
 from refreeze.errors import InvalidSpec
-from refreeze.keras.executor import FreezeTrainingExecutor
-from refreeze.keras.options import RunKeywords
+from refreeze.keras.executor import FreezeTrainingExecutor, RunKeywords
 from refreeze.keras.report import SegmentReport
 
 _log = logging.getLogger("refreeze")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -139,6 +139,11 @@ def layers_within(layer: Any) -> list[Any]:
 def layer_names(model: Any) -> list[str]:
     """Return the paths of the layers that own weights, in declaration order (NAM-1); raises as ``read`` does."""
     return list(read(model).layers)
+
+
+def declared_names(model: Any, kind: Literal["layers", "parameters"]) -> list[str]:
+    """Return what names of that kind a schedule may have for ``model``, in declaration order."""
+    return layer_names(model) if kind == "layers" else variable_names(model)
 
 
 def variable_names(model: Any) -> list[str]:

@@ -14,17 +14,19 @@ with everything frozen do not count.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
 from refreeze.errors import Unsupported
 from refreeze.keras import private
 from refreeze.keras.model import ModelTree
+from refreeze.keras.options import OptimizerState, SingleRates
 from refreeze.rates import Rates
 
-OptimizerState = Literal["keep", "reset", "reset_unfrozen"]
+_log = logging.getLogger("refreeze")
 
 
 def check(model: Any, state: OptimizerState, sets_rate: bool) -> None:
@@ -71,18 +73,21 @@ def check(model: Any, state: OptimizerState, sets_rate: bool) -> None:
             )
 
 
-def check_single_rates(rates: Rates | None) -> None:
-    """Raise ``Unsupported`` if a configuration gives single names learning rates of their own.
+def check_single_rates(rates: Rates | None, how: SingleRates) -> None:
+    """Raise ``Unsupported`` if single names have learning rates of their own, or log that they are ignored.
 
     A Keras optimizer has one rate. Scaling gradients instead is not the same for Adam and its kin, under clipping, or
-    for weight decay; training without those rates would be another schedule.
+    for weight decay.
     """
-    if rates is not None:
-        shown = ", ".join(sorted(rates.names)[:5]) + (", …" if len(rates.names) > 5 else "")
+    if rates is None:
+        return
+    shown = ", ".join(sorted(rates.names)[:5]) + (", …" if len(rates.names) > 5 else "")
+    if how == "refuse":
         raise Unsupported(
-            f"the schedule has learning rates of their own for {shown}, and a Keras optimizer has one for all; "
-            "compute them with refreeze.rates, or leave them out of the configuration"
+            f"the schedule has learning rates of their own for {shown}, and a Keras optimizer has one for all that it "
+            "trains; rates='ignore' (refreeze run --rates ignore) runs the freezing alone, and refreeze plan draws both"
         )
+    _log.warning("the learning rates of %s are ignored: the optimizer's own is that of all that trains", shown)
 
 
 def _inner(optimizer: Any) -> Any:

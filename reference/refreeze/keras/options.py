@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from refreeze.errors import InvalidSpec
-from refreeze.keras.checkpoint import Checkpointer
-from refreeze.keras.optimizer import OptimizerState
 from refreeze.policy import check_int
 
 Switch = Literal["cached", "rebuild"]
+OptimizerState = Literal["keep", "reset", "reset_unfrozen"]
 BatchNorm = Literal["keras", "batch", "batch_fixed", "inference"]
+SingleRates = Literal["refuse", "ignore"]
 
 
 class Keywords(TypedDict, total=False):
@@ -50,32 +49,19 @@ class Options:
                 raise InvalidSpec(name, value, f"one of {', '.join(map(repr, allowed))}")
 
 
-class RunKeywords(Keywords, total=False):
-    """The fields of ``RunOptions`` as keyword arguments."""
+class ScheduleKeywords(Keywords, total=False):
+    """The fields of ``ScheduleOptions`` as keyword arguments."""
 
-    checkpoint: Checkpointer | str | os.PathLike[str] | None
-    resume: bool
+    rates: SingleRates
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Options):
-    """``Options``, and those of a run that is one fit per segment; raises ``InvalidSpec`` as they do."""
+class ScheduleOptions(Options):
+    """``Options``, and those of a run that reads a configuration; raises ``InvalidSpec`` as they do."""
 
-    checkpoint: Checkpointer | str | os.PathLike[str] | None = None
-    """Where checkpoints are kept: a folder, or a ``Checkpointer``, which may also save inside of segments."""
-    resume: bool = False
-    """Whether the run goes on from the newest checkpoint, or begins if there is none."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.resume and self.checkpoint is None:
-            raise InvalidSpec("resume", self.resume, "False without a checkpoint")
-        self.checkpointer()
-
-    def checkpointer(self) -> Checkpointer | None:
-        """Return what keeps the checkpoints of one run, if anything does."""
-        given = self.checkpoint
-        return given if given is None or isinstance(given, Checkpointer) else Checkpointer(given)
+    rates: SingleRates = "refuse"
+    """What is done with a configuration that gives single names learning rates of their own, which no Keras optimizer
+    can have: "refuse" it, or "ignore" those rates, say so in the log, and run the freezing alone."""
 
 
 def check_listener(on_segment: object) -> None:

@@ -1,0 +1,154 @@
+"""What a run is given: read and checked, all of it, before anything is made, trained or written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from refreeze.errors import InvalidSpec
+from refreeze.keras.checkpoint import Checkpointer
+from refreeze.keras.model import declared_names
+from refreeze.keras.optimizer import check_single_rates
+from refreeze.keras.options import ScheduleOptions
+from refreeze.loading import call_object
+from refreeze.plan import Configuration, Plan, configuration, plan, read
+from refreeze.policy import check_int
+from refreeze.schedule import steps_per_epoch
+
+DEFAULT_OUT = "refreeze-out"
+CHECKPOINTS = "checkpoints"
+BATCH_SIZE = 32
+_DATA = "a function that returns (x, y) or ((x, y), (x_test, y_test)), arrays of numbers"
+
+
+def default(name: str) -> Any:
+    """Return the embedded example's ``name``; it is imported late, for it alone needs scikit-learn."""
+    from refreeze.job import digits
+
+    return getattr(digits, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The inputs of a run."""
+
+    asked: Configuration
+    """The configuration of the schedule."""
+    plan: Plan
+    """The schedule."""
+    epochs: int
+    """The epochs to train."""
+    network: Any
+    """The model, compiled."""
+    x: Any
+    """The inputs to train on."""
+    y: Any
+    """Their targets."""
+    test: Any
+    """A pair of inputs and targets to evaluate after every epoch, or None."""
+    folder: Path
+    """Where to write; it is new, empty, or that of the run which is resumed."""
+    keeper: Checkpointer | None
+    """What keeps checkpoints; None for a schedule in steps, which is one fit."""
+
+    @contextlib.contextmanager
+    def folder_made(self) -> Iterator[None]:
+        """Make the folder, and remove it again if what follows ends without anything in it."""
+        new = [path for path in (self.folder / CHECKPOINTS, self.folder, *self.folder.parents) if not path.exists()]
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidSpec("--out", str(self.folder), f"a folder that can be made ({error.strerror})") from None
+        try:
+            yield
+        finally:
+            for path in new:
+                with contextlib.suppress(OSError):  # it is not empty
+                    path.rmdir()
+
+
+def check(
+    *,
+    spec: str | None,
+    epochs: int | None,
+    model: str | None,
+    data: str | None,
+    options: ScheduleOptions,
+    seed: int,
+    out: str | None,
+    checkpoint_every: int | None,
+    resume: bool,
+) -> Inputs:
+    """Return the inputs; raises the ``ScheduleError`` that says which is wrong."""
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise InvalidSpec("--seed", seed, "an integer in [0, 2**32)")
+    if checkpoint_every is not None:
+        check_int("--checkpoint-every", checkpoint_every, 1)
+    total = check_int("--epochs", default("EPOCHS") if epochs is None else epochs)
+    asked = configuration(default("SCHEDULE"), "vl3d") if spec is None else read(spec)
+    in_steps = asked.dialect.unit == "steps"
+    if in_steps and (resume or checkpoint_every is not None):
+        raise InvalidSpec("--resume, --checkpoint-every", asked.dialect.name, "absent: a schedule in steps is one fit")
+    folder = _folder(out, resume)
+    keras.utils.set_random_seed(seed)
+    network = _model(model)
+    x, y, test = _data(data, network)
+    steps = steps_per_epoch(len(x), BATCH_SIZE)
+    names = declared_names(network, asked.dialect.names)
+    found = plan(asked, names, total=total * (steps if in_steps else 1), steps_per_epoch=steps)
+    check_single_rates(found.rates, options.rates)
+    keeper = None if in_steps else Checkpointer(folder / CHECKPOINTS, every=checkpoint_every)
+    return Inputs(
+        asked=asked, plan=found, epochs=total, network=network, x=x, y=y, test=test, folder=folder, keeper=keeper
+    )
+
+
+def _model(reference: str | None) -> Any:
+    if reference is None:
+        return default("model")()
+    model = call_object("--model", reference)
+    if not isinstance(model, keras.Model):
+        raise InvalidSpec("--model", model, "a function that returns a compiled Keras model")
+    return model
+
+
+def _data(reference: str | None, model: Any) -> tuple[Any, Any, Any]:
+    """Return x, y and the test pair or None; types, numbers of examples and the shapes of inputs are checked."""
+    found = default("data")(first=5) if reference is None else call_object("--data", reference)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise InvalidSpec("--data", found, _DATA)
+    train, test = found if isinstance(found[0], tuple) else (found, None)
+    for pair in (train, test) if test is not None else (train,):
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(getattr(array, "shape", ()) for array in pair):
+            raise InvalidSpec("--data", found, _DATA)
+        for array in pair:
+            try:
+                keras.backend.standardize_dtype(array.dtype)
+            except ValueError:
+                raise InvalidSpec("--data", str(array.dtype), _DATA) from None
+        if len(pair[0]) != len(pair[1]) or not len(pair[0]):
+            raise InvalidSpec("--data", f"{len(pair[0])} inputs, {len(pair[1])} targets", "as many inputs as targets")
+        given, wanted = pair[0].shape[1:], getattr(model, "input_shape", (None, *pair[0].shape[1:]))[1:]
+        if len(given) != len(wanted) or any(size not in (None, g) for g, size in zip(given, wanted, strict=True)):
+            raise InvalidSpec("--data", tuple(given), f"of the model's input shape {wanted}")
+    return *train, test
+
+
+def _folder(out: str | None, resume: bool = False) -> Path:
+    """Return the folder to write to, not made yet; only a run that is resumed writes where something is already."""
+    if resume:
+        if out is None or not (Path(out) / CHECKPOINTS).is_dir():
+            raise InvalidSpec("--out", out, f"the folder of the run to resume, with {CHECKPOINTS}/ in it")
+        return Path(out)
+    if out is None:
+        candidates = (Path(DEFAULT_OUT if number == 1 else f"{DEFAULT_OUT}-{number}") for number in range(1, 10_000))
+        return next(path for path in candidates if not path.exists())
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidSpec("--out", out, "a new or an empty folder")
+    return folder
