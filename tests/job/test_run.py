@@ -21,7 +21,7 @@ import small_models
 from refreeze import InvalidSpec, ScheduleError, UnknownName, Unsupported, segments, segments_json
 from refreeze.cli import app
 from refreeze.dialects import vl3d
-from refreeze.job import digits
+from refreeze.job import digits, inputs
 from refreeze.job import run as job
 from refreeze.keras.guard import FrozenGuard, FrozenMoved
 from typer.testing import CliRunner
@@ -92,8 +92,63 @@ def test_a_schedule_in_steps_over_parameters_switches_inside_of_epochs(tmp_path:
     ]
     # Three frozen variables after the first epoch and at the switch inside of the second; then two, after two epochs.
     assert report["frozen_weights_compared"] == 3 + 3 + 2 + 2
+    first, second = report["segments"]
+    assert (first["trained"], first["last"].keys()) == (3, {"loss", "accuracy", "val_loss", "val_accuracy"})
+    assert first["first_step_seconds"] > first["step_seconds"] > 0
+    assert (report["whole_step_seconds"], second["break_even_steps"]) == (None, None)  # nothing trained everything
     with pytest.raises(InvalidSpec, match="must be absent: a schedule in steps is one fit"):
         job.run(spec=str(tmp_path / "spec.yaml"), **arguments, resume=True)
+
+
+def test_rates_of_single_layers_are_ignored_if_asked_and_the_report_says_so(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text("dialect: freezeout\nconfig: {}\n")
+    arguments = {"spec": str(tmp_path / "spec.yaml"), "model": "test_run:model", "data": "test_run:data", "epochs": 1}
+    with pytest.raises(Unsupported, match="--rates ignore"):
+        job.run(**arguments, out=str(tmp_path / "refused"), quiet=True)
+    assert job.run(**arguments, out=str(tmp_path / "out"), quiet=True, rates="ignore") == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["rates_ignored"] == ["head", "one", "two"]
+    assert [item["start"] for item in report["segments"]] == [0]
+
+
+class Failing(keras.Sequential):
+    """A model whose evaluation fails after each epoch but the first ``epochs``."""
+
+    left = 0
+
+    def evaluate(self, *args: Any, **options: Any) -> Any:
+        if not self.left:
+            raise RuntimeError("no\n  more")
+        self.left -= 1
+        return super().evaluate(*args, **options)
+
+
+def failing(left: int = 0) -> Any:
+    network = Failing([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10, name="one")])
+    network.left = left
+    network.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return network
+
+
+def failing_later() -> Any:
+    return failing(1)
+
+
+@pytest.mark.parametrize(
+    ("model", "left"),
+    [("failing", []), ("failing_later", ["checkpoints", "history.json", "report.json", "timeline.png"])],
+)
+def test_a_fit_that_fails_is_one_error_and_loses_no_epoch(model: str, left: list[str], tmp_path: Path) -> None:
+    path, out = spec(tmp_path, [{"layers": ["one"], "training_interval": [0, 1]}]), tmp_path / "new" / "out"
+    with pytest.raises(InvalidSpec) as raised:
+        job.run(spec=path, epochs=2, model=f"test_run:{model}", data="test_run:data", out=str(out), quiet=True)
+    expected = "--data = 'float32 (48, 8, 8, 1), int64 (48,)' must be what the model can be trained on"
+    assert str(raised.value) == f"{expected} (RuntimeError: no more)"
+    assert (sorted(path.name for path in out.iterdir()) if out.exists() else []) == left
+    assert out.parent.exists() is bool(left)  # a folder that was made for nothing goes again
+    if left:
+        assert len(json.loads((out / "history.json").read_text())["loss"]) == 1
+        assert json.loads((out / "report.json").read_text())["failure"] == str(raised.value)
 
 
 def test_the_schedule_of_the_default_run_is_gradual_then_round_robin() -> None:
@@ -195,6 +250,12 @@ def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path, monkeypatch: pyt
             InvalidSpec,
             "--data = '48 inputs, 47 targets' must be as many inputs as targets",
         ),
+        (
+            {"data": "test_run:words"},
+            InvalidSpec,
+            "--data = '<U5' must be a function that returns (x, y) or ((x, y), (x_te",
+        ),
+        ({"switch": "cashed"}, InvalidSpec, "switch = 'cashed' must be one of 'cached', 'rebuild'"),
         ({"data": "test_run:too_wide"}, InvalidSpec, "--data = (9, 9, 1) must be of the model's input shape (8, 8, 1)"),
         ({"epochs": -1}, InvalidSpec, "--epochs = -1 must be an integer >= 0"),
         ({"model": "test_run:model"}, UnknownName, "unknown 'stem_conv'"),
@@ -207,6 +268,10 @@ def test_bad_input_is_refused_before_anything_is_trained_or_written(
         job.run(**arguments, out=str(tmp_path / "out"), quiet=True)
     assert message in str(raised.value)
     assert not (tmp_path / "out").exists()
+
+
+def words() -> Any:
+    return small_models.X, np.full(48, "seven")
 
 
 def too_few() -> Any:
@@ -262,9 +327,11 @@ def test_what_an_earlier_run_wrote_is_never_overwritten(tmp_path: Path, monkeypa
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report.json").write_text("{}")
     with pytest.raises(InvalidSpec, match="must be a new or an empty folder"):
-        job._folder(str(tmp_path / "out"))
+        inputs._folder(str(tmp_path / "out"))
     monkeypatch.chdir(tmp_path)
-    assert [str(job._folder(None)) for _ in range(3)] == ["refreeze-out", "refreeze-out-2", "refreeze-out-3"]
+    for name in ("refreeze-out", "refreeze-out-2", "refreeze-out-3"):
+        assert str(inputs._folder(None)) == name
+        (tmp_path / name).mkdir()
 
 
 def test_the_guard_sees_a_frozen_weight_that_moves() -> None:

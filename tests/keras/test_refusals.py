@@ -99,6 +99,18 @@ def test_learning_rates_of_single_layers(dialect: str, config: dict[str, Any]) -
     assert weights(model) == before
 
 
+def test_learning_rates_of_single_layers_may_be_ignored_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    model = build("dense")
+    schedule = FreezeSchedule({"layers": ["one", "two", "head"], "t_0": 0.5}, dialect="freezeout", rates="ignore")
+    before = weights(model)
+    fit(model, callbacks=[schedule])(2)
+    assert [(s.start, sorted(s.frozen)) for s in schedule.schedule] == [(0, []), (1, ["one"]), (3, ["one", "two"])]
+    assert all(value != before[name] for name, value in weights(model).items())
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "the learning rates of head, one, two are ignored: the optimizer's own is that of all that trains"
+    ]
+
+
 def test_a_dialect_that_could_have_rates_of_single_layers_runs_without_them() -> None:
     model = build("dense")
     config = {"backbone": ["one"], "unfreeze_backbone_at_epoch": 1}
