@@ -108,11 +108,12 @@ def table(reports: Sequence[SegmentReport], unit: str) -> Table:
         title="Segments",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption="loss, accuracy, test: at the end of the segment. repaid: after how many of its steps the switch and\n"
-        "the first step, with its trace, have cost less than training everything would have",
+        caption="loss, accuracy, test: when the segment ends\n"
+        "first: its first step, with the trace of a new one; step: the median of the next\n"
+        "repaid: after how many of its steps entering it has paid, against training all",
     )
-    headings = [unit, "frozen\nlayers", "trained\nparams", "rate\nset", "loss", "accu-\nracy", "test"]
-    for heading in [*headings, "switch\nms", "first\nstep ms", "step\nms", "repaid\nsteps"]:
+    headings = [unit, "frozen\nlayers", "trained\nparams", "loss", "accu-\nracy", "test"]
+    for heading in [*headings, "switch\nms", "first\nms", "step\nms", "repaid\nsteps"]:
         found.add_column(heading, justify="right", no_wrap=True)
     whole = whole_step_seconds(reports)
     for item in reports:
@@ -123,7 +124,6 @@ def table(reports: Sequence[SegmentReport], unit: str) -> Table:
             f"{segment.start}-{segment.start + item.trained - 1}",
             str(len(segment.frozen)),
             f"{item.trainable_parameters:,}",
-            "" if segment.learning_rate is None else f"{segment.learning_rate:g}",
             *shown,
             f"{item.switch_seconds * 1e3:.1f}",
             "" if item.first_step_seconds is None else f"{item.first_step_seconds * 1e3:,.0f}",
