@@ -21,7 +21,7 @@ from refreeze.keras.report import SegmentReport, whole_step_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Trained:
     """What training came to."""
 
     reports: list[SegmentReport]
@@ -42,7 +42,7 @@ class Outcome:
     """How often a frozen weight was compared with what it was."""
 
 
-def write(given: Inputs, outcome: Outcome, settings: dict[str, Any]) -> None:
+def write(given: Inputs, outcome: Trained, settings: dict[str, Any]) -> None:
     """Write ``history.json``, ``report.json`` and ``timeline.png``, each whole or not at all."""
     found, language = given.plan, given.asked.dialect
     whole = whole_step_seconds(outcome.reports)

@@ -110,7 +110,7 @@ def run(
     return 130 if outcome.interrupted else 0
 
 
-def _train(given: inputs.Inputs, options: ScheduleOptions, seed: int, resume: bool, console: Console) -> report.Outcome:
+def _train(given: inputs.Inputs, options: ScheduleOptions, seed: int, resume: bool, console: Console) -> report.Trained:
     """Train as planned; what ends it early is part of the outcome, so that nothing trained is lost."""
     network, keeper = given.network, given.keeper
     chosen: Keywords = {"switch": options.switch, "cache_size": options.cache_size}
@@ -156,7 +156,7 @@ def _train(given: inputs.Inputs, options: ScheduleOptions, seed: int, resume: bo
     seconds = time.perf_counter() - begun
     before = (keeper.resumed.history, keeper.resumed.epoch) if keeper and keeper.resumed else ({}, 0)
     history = merge([before, *(({key: [value] for key, value in logs.items()}, 1) for logs in watch.epochs)])
-    return report.Outcome(
+    return report.Trained(
         reports=reports if keeper else in_steps.reports,
         history=history,
         epochs_trained=before[1] + len(watch.epochs),
