@@ -198,6 +198,19 @@ def test_the_schema_rejects_what_the_dialect_rejects(name, config):
         dialect(name).parse(config)
 
 
+def test_the_schema_bounds_seeds_and_says_what_it_cannot_say():
+    window = {"type": "random", "window_size": 1, "iterative_span": 1}
+    for seed, valid in ((2**64 - 1, True), (2**64, False)):
+        vl3d, lisa = [VL3D | {"strategy": window | {"seed": seed}}], {"n_layers": 1, "step_interval": 1, "seed": seed}
+        assert is_valid("vl3d", {"dialect": "vl3d", "config": vl3d}) is valid
+        assert is_valid("lisa", {"dialect": "lisa", "config": lisa}) is valid
+    gradual = {"dialect": "gradual", "config": {"every": 3.0}}
+    assert is_valid("gradual", gradual)
+    with pytest.raises(InvalidSpec, match=r"every = 3\.0 must be"):
+        dialect("gradual").parse(gradual["config"])
+    assert "JSON Schema takes 3.0 for an integer" in dialect("gradual").file_schema()["description"]
+
+
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_schema_rejects_another_dialect_and_other_keys(name):
     config = [] if name in ("vl3d", "lighter") else {}

@@ -92,7 +92,9 @@ class Dialect:
         return {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": f"A refreeze configuration in the dialect {self.name}",
-            "description": f"Source: {self.source}. Names are {self.names}, ticks are {self.unit}.",
+            "description": f"Source: {self.source}. Names are {self.names}, ticks are {self.unit}. "
+            "JSON Schema takes 3.0 for an integer, and cannot say what other keys or the names forbid: "
+            "refreeze rejects both.",
             "type": "object",
             "properties": {
                 "dialect": {"const": self.name},

@@ -12,6 +12,8 @@ from refreeze.errors import InvalidSpec
 
 Tick = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
+Seed = Annotated[int, Meta(ge=0, extra_json_schema={"maximum": 2**64 - 1})]
+"""In [0, 2**64), which a configuration is checked for where it becomes a policy: `le` cannot be more than 2**63."""
 Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 Layers = Names | Literal["all"]
 Rate = Annotated[float, Meta(gt=0, le=sys.float_info.max)]

@@ -8,13 +8,12 @@ depends on the seed and k alone (RND-1..3, with 0 for the number of the spec).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import check_apart, chosen
-from refreeze.dialects.fields import Count, Layers, Names
+from refreeze.dialects.fields import Count, Layers, Names, Seed
 from refreeze.errors import EmptySelection, InvalidSpec
 from refreeze.policy import Policy, invert, never, union
 from refreeze.windows import random_windows
@@ -31,7 +30,7 @@ class LisaConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The layers to draw from; "all": all but those that always train."""
     always_on: Names | None = None
     """The layers that always train: the embedding and the head, in LISA."""
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Seed = 0
     """In [0, 2^64)."""
 
 

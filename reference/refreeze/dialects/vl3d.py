@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import check_apart
-from refreeze.dialects.fields import Count, Names, Tick
+from refreeze.dialects.fields import Count, Names, Seed, Tick
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy, always, check_int, during, rate, shift, union
 from refreeze.schedule import Operation, operations, segments
@@ -40,7 +40,7 @@ class Random(Struct, tag="random", tag_field="type", forbid_unknown_fields=True,
     """The layers frozen at a time, in 1..number of layers."""
     iterative_span: Count
     """The epochs for which a window stays, >= 1."""
-    seed: Tick = 0
+    seed: Seed = 0
     """In [0, 2^64)."""
 
 
