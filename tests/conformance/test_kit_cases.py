@@ -15,6 +15,8 @@ from refreeze.conformance.catalogue import laws
 from refreeze.conformance.laws import agrees, reference_answer
 from refreeze.conformance.protocol import Schedule, features, segments_request
 from refreeze.conformance.reference import respond
+from refreeze.dialects import BUILT_IN
+from refreeze.dialects import dialect as get_dialect
 
 DRAWS = 200
 
@@ -224,6 +226,24 @@ def test_a_law_that_compares_two_forms_finds_equal_ones_and_different_ones():
     different = sum(reference_answer(case["request"]) != reference_answer(case["other"]) for case in found)
     assert equal > len(found) / 10
     assert different > len(found) / 5
+
+
+@pytest.mark.parametrize("dialect", BUILT_IN)
+def test_every_integer_of_a_dialect_is_asked_as_a_float_and_a_bool(dialect):
+    """What the schema calls an integer is one in the configuration that has wrong values put into it."""
+
+    def integers(node):
+        if isinstance(node, dict):
+            for key, value in node.get("properties", {}).items():
+                yield from [key] * ('"integer"' in json.dumps(value))
+            yield from (key for value in node.values() for key in integers(value))
+
+    family = laws()["CFG-1-invalid_spec"].families[dialect]
+    found = cases.numbers(family.always[0]["request"]["config"])
+    assert {*integers(get_dialect(dialect).json_schema())} <= {key for path, _ in found for key in path}
+    for path, value in found:
+        wrong = [edited(family.always[0]["request"], path, wrong) for wrong in (float(value), True)]
+        assert {json.dumps(request) for request in wrong} <= {json.dumps(case["request"]) for case in family.always}
 
 
 def test_edits():

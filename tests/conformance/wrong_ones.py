@@ -111,9 +111,12 @@ WRONG = [
     W("vl3d", ' or name.startswith(entry + "/")', "", "NAM-3-a_container"),
     W("vl3d", "[[name for name in names if", "[[name for name in names[::-1] if", "NAM-3-a_container"),
     W("lightning", ' or name.startswith(entry + "/")', "", "NAM-3-a_container"),
+    W("vl3d", 'need(names is not None or not inside, "needs-model")', "pass", "NAM-3-a_container_and"),
     W("vl3d", 'need(names, "empty-selection")', "pass", "NAM-3-empty"),
     # wrong configurations
     W("vl3d", "type(value) is int and", "isinstance(value, int) and", "CFG-1"),
+    *(W(dialect, "type(value) is int and", "type(value) in (int, float) and value % 1 == 0 and", "CFG-1")
+      for dialect in ("vl3d", "lighter", "kempner", "fastai", "gradual", "chain_thaw", "lisa", "lightning")),
     W("lighter", "value >= least", "True", "CFG-1"),
     W("kempner", " <= set(required) | set(optional)", "", "CFG-1"),
     W("vl3d", " and len(set(value)) == len(value)", "", "CFG-1"),

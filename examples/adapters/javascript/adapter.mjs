@@ -59,9 +59,10 @@ function resolve(layers, names) {
 // A specification, checked: its layers, interval, strategy and rate.
 function read(spec, names) {
   need(hasOnly(spec, ["layers", "training_interval"], ["strategy", "initial_learning_rate"]));
-  const { training_interval: interval, strategy = null, initial_learning_rate: rate = null } = spec;
+  const { training_interval: interval, strategy = null, initial_learning_rate: given = null } = spec;
   need(Array.isArray(interval) && interval.length === 2 && interval.every((end) => isInt(end)));
   need(interval[0] < interval[1]);
+  const rate = typeof given === "object" && given !== null && "float" in given ? given.float : given; // see `parse` below
   need(rate === null || (typeof rate === "number" && rate > 0));
   const layers = resolve(spec.layers, names);
   let seed = 0n;
@@ -71,8 +72,8 @@ function read(spec, names) {
     need(isInt(strategy.window_size, 1) && strategy.window_size <= layers.length);
     need(isInt(strategy.iterative_span, 1));
     if ("seed" in strategy) {
-      need(isObject(strategy.seed) && "integer" in strategy.seed); // see `parse` below
-      seed = BigInt(strategy.seed.integer);
+      need(Number.isInteger(strategy.seed) || (isObject(strategy.seed) && "integer" in strategy.seed));
+      seed = BigInt(strategy.seed.integer ?? strategy.seed);
       need(seed >= 0n && seed <= MASK);
     }
   }
@@ -122,7 +123,13 @@ function respond(request) {
   }
 }
 
-// JSON.parse would round seeds above 2^53, so whole seeds are kept as text, in an object that nothing else is.
-const parse = (line) => JSON.parse(line.replace(/(?<!\\)"seed": ?(-?\d+)(?=[,}])/g, '"seed":{"integer":"$1"}'));
+// JSON.parse would round seeds above 2^53 and take 3.0 for an integer. So numbers of these two kinds are put into objects
+// that nothing else is; strings are matched too, as what looks like a number in them is none.
+const parse = (line) => JSON.parse(line.replace(/"(?:[^"\\]|\\.)*"|-?\d+(\.\d+)?([eE][+-]?\d+)?/g, (text) => {
+  if (text[0] === '"') return text;
+  const asInteger = /^-?\d+$/.test(text), value = Number(text);
+  if (asInteger && !Number.isSafeInteger(value)) return `{"integer":"${text}"}`;
+  return Number.isInteger(value) && !asInteger ? `{"float":${text}}` : text;
+}));
 
 for await (const line of createInterface({ input: process.stdin })) console.log(JSON.stringify(respond(parse(line))));

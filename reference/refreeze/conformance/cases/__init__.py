@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from refreeze.conformance.laws import Case, CheckCase, Family, again, agrees, coincide, contiguous, rejected
-from refreeze.conformance.protocol import ErrorId, Request
+from refreeze.conformance.protocol import ErrorId, Request, segments_request
 
 LAYERS = ("stem", "conv2", "body/b", "conv1", "body/a", "head")
 """Layers in an order of declaration that is neither sorted nor reversed, some in a container."""
@@ -114,11 +114,23 @@ def reject(error: ErrorId, requests: SearchStrategy[Request]) -> Family:
     return Family(rejected, requests.map(lambda request: {"request": request, "error": error}))
 
 
-def invalid(base: Request, edits: Iterable[Edit]) -> Family:
-    """Return the family of ``base``, which is accepted, and of its edits, which have one fault each."""
-    wrong = [{"request": edited(base, *edit), "error": "invalid-spec"} for edit in edits]
+def invalid(base: Request, edits: Iterable[Edit], integers: bool = True) -> Family:
+    """Return the family of ``base``, which is accepted, and of its edits, which have one fault each.
+
+    With ``integers`` a float and a bool in place of each integer are among these edits.
+    """
+    inexact = [(path, wrong) for path, value in numbers(base["config"]) for wrong in (float(value), True)]
+    wrong = [{"request": edited(base, *edit), "error": "invalid-spec"} for edit in [*edits, *inexact * integers]]
     cases: tuple[Case, ...] = ({"request": base, "error": None}, *wrong)
     return Family(rejected, None, always=cases)
+
+
+def numbers(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[tuple[str | int, ...], int]]:
+    """Return the places of the integers in plain data, and which they are."""
+    if isinstance(value, dict | list):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        return [found for key, item in inner for found in numbers(item, (*path, key))]
+    return [(path, value)] if type(value) is int else []
 
 
 def edited(request: Request, path: tuple[str | int, ...], value: Any) -> Request:
@@ -134,6 +146,20 @@ def edited(request: Request, path: tuple[str | int, ...], value: Any) -> Request
     else:
         place[path[-1]] = value
     return changed
+
+
+@st.composite
+def nested(draw: DrawFn, dialect: str, *builds: Callable[[str, str], Any]) -> Case:
+    """Return a configuration built of a container and of a layer in it, where names are not known."""
+    container = draw(st.sampled_from(("body", "x/y")))
+    pair = draw(st.permutations((container, f"{container}/{draw(st.sampled_from(('a', 'b/c')))}")))
+    config = draw(st.sampled_from(builds))(*pair)
+    return {"request": segments_request(dialect, None, config, draw(st.integers(0, 3))), "error": "needs-model"}
+
+
+def container_and_layer(dialect: str, *builds: Callable[[str, str], Any]) -> Family:
+    """Return the family of these configurations."""
+    return Family(rejected, nested(dialect, *builds))
 
 
 def at(path: tuple[str | int, ...], *values: Any) -> list[Edit]:

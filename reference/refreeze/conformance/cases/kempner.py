@@ -250,7 +250,7 @@ FAMILIES: dict[str, Family] = {
     "KMP-5-empty_selection": c.reject(
         "empty-selection", with_another_module("nowhere", "enc", "head", "HEAD.w", "enc.?", "[!a-zA-Z]*", valid=False)
     ),
-    "KMP-6-invalid_spec": c.invalid(_BASE, _ORDER),
+    "KMP-6-invalid_spec": c.invalid(_BASE, _ORDER, integers=False),
     "KMP-7-unknown_name": c.reject("unknown-name", with_another_module("enc.*", "emb.w", "enc.2.w", valid=True)),
     "KMP-8-agrees_with_the_reference": c.family(applied, applications()),
     "KMP-8-flipped_is_what_changed": c.family(flips, applications(agreeing=True)),

@@ -54,9 +54,18 @@ def of_layers(
     """Return the families of what goes wrong with a dialect that has ``layers``."""
     base_request = segments_request(dialect, list(LAYERS), base, 8)
     common = [*at(("layers",), *WRONG_LAYERS), *at(("unknown",), 1), *at((), [], "all", 3)]
+    apart = [key for key in ("new", "always_on") if key in base]
+    needed = {key: base[key] for key in ("epochs", "n_layers", "step_interval") if key in base}
     return {
         "NAM-1-needs_model": c.reject("needs-model", requests.map(without_names)),
         "NAM-2-unknown_name": c.reject("unknown-name", with_unknown(requests, "layers")),
+        "NAM-3-a_container_and_its_layer_need_names": c.container_and_layer(
+            dialect,
+            lambda one, other: needed | {"layers": [one, "stem", other]},
+            lambda one, other: (
+                needed | {"layers": [one, "stem"] if apart else [one, other], **{key: [other] for key in apart}}
+            ),
+        ),
         "CFG-1-invalid_spec": c.invalid(base_request, [*edits, *common]),
     }
 
@@ -163,11 +172,14 @@ GRADUAL = {
     "GRD-1-invalid_spec": c.reject("invalid-spec", with_layer_in_two_groups(gradual(grouped=True))),
     "NAM-1-needs_model": c.reject("needs-model", gradual(grouped=False).map(without_names)),
     "NAM-2-unknown_name": c.reject("unknown-name", with_unknown_layer(gradual(grouped=True), batch_norm=False)),
+    "NAM-3-a_container_and_its_layer_need_names": c.container_and_layer(
+        "gradual", lambda one, other: {"groups": [[one, other]]}, lambda one, other: {"groups": [[one], [other]]}
+    ),
     "CFG-1-invalid_spec": c.invalid(
         segments_request(
             "gradual",
             list(LAYERS),
-            {"groups": [["stem"], ["head"]], "every": 2, "learning_rate": 0.5, "factor": 2},
+            {"groups": [["stem"], ["head"]], "every": 2, "learning_rate": 0.5, "factor": 2.5},
             8,
         ),
         [
@@ -222,9 +234,9 @@ def with_a_new_layer_outside(draw: DrawFn) -> Request:
 CHAIN_THAW = of_layers(
     "chain_thaw",
     chain_thaw(listed=False),
-    {"epochs": [1, 2], "new": ["head"], "layers": ["stem", "head"], "initial_learning_rate": 0.5, "learning_rate": 1},
+    {"epochs": [1, 2], "new": ["head"], "layers": ["stem", "head"], "initial_learning_rate": 0.5, "learning_rate": 1.5},
     [
-        *at(("epochs",), 0, *WRONG_INTS, [], [1], [1, 1, 1], [1, 0], [1, True], [1, "2"], DROP),
+        *at(("epochs",), 0, 1.0, *WRONG_INTS, [], [1], [1, 1, 1], [1, 0], [1, True], [1, "2"], DROP),
         *at(("new",), [], {}, "head", 3, [1], ["head", "head"]),
         *at(("initial_learning_rate",), *WRONG_RATES),
         *at(("learning_rate",), *WRONG_RATES),
@@ -336,6 +348,11 @@ def backbone_spelt_out(request: Request) -> Pair:
 LIGHTNING = {
     "LTN-1-agrees_with_the_reference": c.agree(lightning()),
     "NAM-3-a_container_is_its_layers": c.same(lightning().map(backbone_spelt_out)),
+    "NAM-3-a_container_and_its_layer_need_names": c.container_and_layer(
+        "lightning",
+        lambda one, other: {"backbone": [one, "stem", other]},
+        lambda one, other: {"backbone": [one], "batch_norm": [other]},
+    ),
     "NAM-2-unknown_name": c.reject(
         "unknown-name", with_unknown(lightning(), "backbone") | with_unknown(lightning(), "batch_norm", [])
     ),
@@ -343,7 +360,8 @@ LIGHTNING = {
         segments_request(
             "lightning",
             list(LAYERS),
-            {"backbone": ["stem", "conv1"], "batch_norm": ["conv1"], "train_bn": False, "multiplier": 2},
+            {"backbone": ["stem", "conv1"], "batch_norm": ["conv1"], "train_bn": False, "multiplier": 2.5}
+            | {"unfreeze_backbone_at_epoch": 3},
             6,
         ),
         [

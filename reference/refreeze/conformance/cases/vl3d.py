@@ -255,6 +255,10 @@ def without_layers(draw: DrawFn) -> Request:
     return asked(draw, [spec], [])
 
 
+def spec_of(*names: str) -> Spec:
+    return {"layers": [*names], "training_interval": [0, 2]}
+
+
 _TWO = segments_request(
     "vl3d",
     list(LAYERS),
@@ -315,6 +319,9 @@ FAMILIES: dict[str, Family] = {
     "NAM-1-needs_model": c.reject("needs-model", without_names()),
     "NAM-2-unknown_name": c.reject("unknown-name", with_unknown_layer()),
     "NAM-3-a_container_is_its_layers": c.same(containers()),
+    "NAM-3-a_container_and_its_layer_need_names": c.container_and_layer(
+        "vl3d", lambda one, other: [spec_of(one, "stem", other)], lambda one, other: [spec_of(one), spec_of(other)]
+    ),
     "NAM-3-empty_selection": c.reject("empty-selection", without_layers()),
     "SCH-6-conflict": c.reject("conflict", two_rates(conflict=True)),
     "SCH-6-agrees_with_the_reference": c.agree(two_rates(conflict=False)),
