@@ -1,6 +1,7 @@
 """An adapter that is at fault gets a verdict of its own: never a hang, never a traceback, never "broken"."""
 
 import contextlib
+import json
 import math
 import shlex
 import sys
@@ -21,6 +22,7 @@ from refreeze.conformance.protocol import (
     UnsupportedRequest,
     segments_request,
 )
+from refreeze.conformance.reference import respond as respond_rightly
 from refreeze.conformance.runner import run
 from refreeze.conformance.transports import ANSWER_LIMIT, STDERR_KEPT
 
@@ -47,7 +49,6 @@ def verdict(respond=None, name=None, timeout=5.0):
         ("hangs", "timeout", "no answer in 0.5 s"),
         ("hangs-without-newline", "timeout", "no answer in 0.5 s"),
         ("crashes", "crashed", "ZeroDivisionError: on purpose"),
-        ("crashes-later", "crashed", "it ended with exit status 7, after: last words"),
         ("ends", "crashed", "it ended with exit status 0"),
         ("rubbish", "rubbish", "not a line of JSON: 'loading model ... done'"),
         ("not-an-object", "rubbish", "not an object: []"),
@@ -68,7 +69,7 @@ def test_a_program_at_fault(name, kind, detail):
     assert found.fault is not None
     assert (found.fault.kind, found.exit_code) == (kind, 2)
     assert detail in str(found.fault)
-    assert found.fault.request["refreeze"] == 1
+    assert found.fault.request["op"] == "segments"
     assert time.perf_counter() - began < 30
     assert not [result for result in found.results if result.verdict == "broken"]
 
@@ -112,7 +113,7 @@ def test_a_program_cannot_hold_up_the_kit_nor_fill_its_memory(script, request_, 
     with pytest.raises(Fault) as caught:
         adapter.ask(request_)
     assert str(caught.value).startswith(said)
-    if caught.value.kind in ("timeout", "crashed", "too-long"):
+    if caught.value.kind in ("timeout", "too-long"):
         with pytest.raises(Fault) as again:
             adapter.ask(request_)
         assert again.value is caught.value
@@ -130,6 +131,38 @@ def test_a_line_of_the_longest_size_is_read():
         with pytest.raises(Fault, match=said):
             adapter.ask(REQUEST)
     adapter.close()
+
+
+def test_a_program_that_crashes_is_started_anew_and_the_run_goes_on():
+    """It ends at its sixth request, so that each law that asks more often ends in a crash."""
+    adapter = load(command=command("crashes-later"))
+    for _ in range(2):
+        answers = [str(adapter.ask(REQUEST)) for _ in range(5)]
+        assert answers == ["[0, 3) -"] * 5
+        with pytest.raises(Fault, match="it ended with exit status 7, after: last words"):
+            adapter.ask(REQUEST)
+    found = run(adapter, CHECKS)
+    adapter.close()
+    assert found.fault is None
+    assert [result.law for result in found.results] == [check.law.id for check in CHECKS]
+    assert {result.verdict for result in found.results} == {"crashed", "broken"}
+
+
+def test_a_crash_is_the_verdict_of_its_law_and_shows_the_users_own_frame():
+    def respond(request):
+        if request["start"]:
+            return json.loads("{")  # raises in the standard library
+        return respond_rightly(request)
+
+    found = run(load(respond), checks(dialects=["lisa"], only=["RES-1", "LIS-1", "SCH-1"]))
+    verdicts = {result.law: result.verdict for result in found.results if not result.law.endswith("-vectors")}
+    assert verdicts.pop("RES-1-a_resumed_run_is_the_rest_of_the_whole") == "crashed"
+    assert {*verdicts.values()} == {"holds"}
+    assert found.exit_code == 1
+    failure = next(result.failure for result in found.results if result.verdict == "crashed")
+    assert failure.got.startswith("crashed: JSONDecodeError: Expecting property name")
+    assert f"({__file__}:" in failure.got
+    assert failure.case["request"]["config"] == {"n_layers": 1, "step_interval": 1}  # the simplest one
 
 
 def test_a_program_that_cannot_be_started():

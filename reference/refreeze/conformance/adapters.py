@@ -72,14 +72,19 @@ class Responder(Adapter):
     def __init__(self, name: str, transport: InProcess | Subprocess, timeout: float = 20) -> None:
         super().__init__(name)
         self._transport, self._timeout, self._asked = transport, timeout, 0
+        self._ended = False
 
     def ask(self, request: Request) -> Answer:
-        """Return the answer to ``request``."""
+        """Return the answer to ``request``; a program that crashed before is started anew for it."""
+        if self._ended and isinstance(self._transport, Subprocess):
+            self._transport.close()
+            self._transport, self._ended = Subprocess(self._transport.command), False
         self._asked += 1
         line = msgspec.json.encode({"refreeze": PROTOCOL, "id": f"c{self._asked}", **request})
         try:
             answer = self._read(self._transport.send(line, self._timeout), request)
         except Fault as fault:
+            self._ended = fault.kind == "crashed"
             fault.request = fault.request or msgspec.json.decode(line)
             raise
         return answer

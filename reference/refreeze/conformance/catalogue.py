@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
+from refreeze.conformance import vectors
 from refreeze.conformance.cases import fastai, kempner, lighter, literature, of_every_dialect, vl3d
 from refreeze.conformance.clauses import clauses
 from refreeze.conformance.execution.cases import FAMILIES as EXECUTION
@@ -62,15 +63,30 @@ def laws() -> dict[str, Law]:
     return {law.id: law for law in sorted(found.values(), key=lambda law: order.index(law.clause))}
 
 
+@functools.cache
+def vector_laws() -> dict[str, Law]:
+    """Return by id, for each clause that has vectors, the law that an implementation passes these: ``RR-1-vectors``."""
+    found = {clause: vectors.families(clause) for clause in clauses()}
+    return {f"{name}-vectors": Law(f"{name}-vectors", name, "schedule", found[name]) for name in found if found[name]}
+
+
+@functools.cache
+def every_check() -> list[Check]:
+    """Return all checks: laws in the order of the clauses, but rejections after all others, and vectors at the end."""
+    every = [Check(law, name) for law in (*laws().values(), *vector_laws().values()) for name in law.families]
+    last = (rejected, vectors.as_expected)
+    return sorted(every, key=lambda check: last.index(check.family.check) + 1 if check.family.check in last else 0)
+
+
 def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collection[str] = ()) -> list[Check]:
     """Return the checks of a level, of all dialects or some, of all laws or of those with such an id or clause.
 
-    In the order of the clauses, but rejections last. Raises ``InvalidSpec`` for a level, a dialect, a law or a clause
+    The order is that of ``every_check``. Raises ``InvalidSpec`` for a level, a dialect, a law or a clause
     that has none, and for laws that no dialect chosen has.
     """
     if level not in (known_levels := get_args(Level)):
         raise InvalidSpec("--level", level, f"one of {', '.join(known_levels)}")
-    every = [Check(law, dialect) for law in laws().values() for dialect in law.families if law.level == level]
+    every = [check for check in every_check() if check.law.level == level]
     for where, wanted, known in (
         ("--dialect", dialects, {check.dialect for check in every}),
         ("--law", only, {name for check in every for name in (check.law.id, check.law.clause)}),
@@ -85,4 +101,4 @@ def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collec
     ]
     if not chosen:
         raise InvalidSpec("--law", list(only), f"laws or clauses of {' or '.join(dialects)}")
-    return sorted(chosen, key=lambda check: check.family.check is rejected)
+    return chosen

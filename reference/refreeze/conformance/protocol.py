@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import functools
 import json
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -231,9 +233,19 @@ def said(error: BaseException) -> str:
 
 
 def crash(error: BaseException) -> Fault:
-    """Return the fault of an implementation that raised what it should not have."""
-    (place,) = traceback.extract_tb(error.__traceback__, limit=-1)
+    """Return the fault of an implementation that raised what it should not have, with the innermost place in it."""
+    place = _innermost(traceback.extract_tb(error.__traceback__))
     return Fault("crashed", f"{type(error).__name__}: {said(error)} ({place.filename}:{place.lineno})")
+
+
+def _innermost(frames: traceback.StackSummary) -> traceback.FrameSummary:
+    """Return the innermost frame of the user's own: not of this package, nor, if there is any, of a library."""
+    ours = str(Path(__file__).parents[1])
+    libraries = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    for foreign in ((ours, "<frozen", *libraries), (ours,)):
+        if own := [frame for frame in frames if not frame.filename.startswith(foreign)]:
+            return own[-1]
+    return frames[-1]
 
 
 # Capabilities ------------------------------------------------------------------------------------------------------

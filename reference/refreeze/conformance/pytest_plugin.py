@@ -6,6 +6,7 @@ Every run of pytest loads this module, so it imports the kit only when it is use
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from refreeze.conformance.adapters import Adapter
     from refreeze.conformance.catalogue import Check
+    from refreeze.conformance.known_failures import KnownFailure
     from refreeze.conformance.runner import Result
 
 
@@ -25,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--refreeze-level", default="schedule", help="schedule, or execution, on Keras models")
     group.addoption("--refreeze-timeout", type=float, metavar="SECONDS", help="what an answer may take")
     group.addoption("--refreeze-profile", choices=("quick", "ci", "thorough"), default="quick", help="how hard to try")
+    group.addoption("--refreeze-known-failures", metavar="FILE", help="laws that are known to break: JSON or TOML")
     group.addoption("--refreeze-seed", type=int, default=0, help="the same seed draws the same cases")
 
 
@@ -41,27 +44,45 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     try:
         level = config.getoption("--refreeze-level")
         chosen = checks(level, config.getoption("--refreeze-dialect"))
+        known = _known(config.getoption("--refreeze-known-failures"))
         adapter = load(reference, command, level=level, timeout=config.getoption("--refreeze-timeout"))
     except (ScheduleError, Fault) as error:
         raise pytest.UsageError(str(error)) from None
     config.add_cleanup(adapter.close)
     profile, seed = config.getoption("--refreeze-profile"), config.getoption("--refreeze-seed")
     for check in chosen:
-        items.append(LawItem.from_parent(session, name=check.id, law=BoundCheck(adapter, check, profile, seed)))
+        items.append(LawItem.from_parent(session, name=check.id, law=BoundCheck(adapter, check, profile, seed, known)))
+
+
+def _known(path: str | Path | None) -> list[KnownFailure]:
+    """Return the known failures of a file; raises ``InvalidSpec`` also for one that is about no law."""
+    from refreeze.conformance.known_failures import read
+    from refreeze.conformance.runner import of_some_law
+    from refreeze.errors import InvalidSpec
+
+    entries = [] if path is None else read(Path(path))
+    if wrong := [entry.check_id for entry in entries if entry not in of_some_law(entries)]:
+        raise InvalidSpec("known failures", wrong, "laws that there are, in dialects that have them")
+    return entries
 
 
 class BoundCheck:
     """A law in one dialect for one implementation: calling it checks it."""
 
-    def __init__(self, adapter: Adapter, check: Check, profile: str, seed: int) -> None:
-        self._adapter, self._check, self._profile, self._seed = adapter, check, profile, seed
+    def __init__(self, adapter: Adapter, check: Check, profile: str, seed: int, known: list[KnownFailure]) -> None:
+        self._adapter, self._check, self._profile, self._seed, self._known = adapter, check, profile, seed, known
 
     def __call__(self) -> Result:
-        """Return what came of it; fails, or skips if it is not supported, as pytest does. Raises ``Fault``."""
+        """Return what came of it; fails as pytest does, skips if it is not supported, is an xfail if that is known.
+
+        A known failure that does not fail any more fails. Raises ``Fault``.
+        """
         from refreeze.conformance.clauses import clauses
         from refreeze.conformance.runner import PROFILES, run_check
 
-        result = run_check(self._adapter, self._check, PROFILES[self._profile], self._seed)
+        result = run_check(self._adapter, self._check, PROFILES[self._profile], self._seed, self._known)
+        if result.verdict == "known":
+            pytest.xfail(str(result.reason))
         if result.verdict == "unsupported":
             pytest.skip(f"{self._adapter.name} does not support it")
         if (failure := result.failure) is not None:
@@ -72,6 +93,8 @@ class BoundCheck:
                 failure.replay,
             )
             pytest.fail("\n".join(lines), pytrace=False)
+        if result.stale:
+            pytest.fail(f"a known failure does not fail any more: remove it ({result.stale[0].reason})", pytrace=False)
         return result
 
 
@@ -104,15 +127,18 @@ def parametrize_with_laws(
     profile: str = "quick",
     seed: int = 0,
     timeout: float | None = None,
+    known_failures: str | Path | None = None,
 ) -> pytest.MarkDecorator:
     """Return the decorator of a test that is run for each law, with an argument ``law`` for it to call.
 
     ``adapter`` is a callable from request to answer, at the level "execution" an executor, or ``module:object``; an
-    answer may take ``timeout`` seconds, as in ``adapters.load``.
+    answer may take ``timeout`` seconds, as in ``adapters.load``. ``known_failures`` is a file of laws that it is known
+    to break: those are expected failures.
     """
     from refreeze.conformance.adapters import load
     from refreeze.conformance.catalogue import checks
 
+    known = _known(known_failures)
     loaded, chosen = load(adapter, level=level, timeout=timeout), checks(level, tuple(dialects))
-    cases = [pytest.param(BoundCheck(loaded, check, profile, seed), id=check.id) for check in chosen]
+    cases = [pytest.param(BoundCheck(loaded, check, profile, seed, known), id=check.id) for check in chosen]
     return pytest.mark.parametrize("law", cases)

@@ -1,7 +1,8 @@
 """The runner: tries to break each law with Hypothesis, and keeps what was found so that it can be replayed.
 
 A check is one law in one dialect. Everything is determined by the seed and the profile: a run that is repeated draws
-the same cases. A fault of the adapter ends the run, as nothing that it answers can be judged.
+the same cases. A law under which the implementation crashes has that as its verdict, and the run goes on; any other
+fault of the adapter ends it, as nothing that it answers can be judged.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import shlex
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 import hypothesis
 import msgspec
@@ -20,14 +21,20 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 import refreeze
+from refreeze.conformance import vectors
 from refreeze.conformance.adapters import Adapter
-from refreeze.conformance.catalogue import Check, laws
+from refreeze.conformance.catalogue import Check, every_check
+from refreeze.conformance.causes import cause, same_mistake
 from refreeze.conformance.known_failures import KnownFailure
 from refreeze.conformance.laws import Broken, Case, NotSupported, check_case
-from refreeze.conformance.protocol import Fault
+from refreeze.conformance.protocol import Answer, Fault, Request
 from refreeze.errors import InvalidSpec
 
-Verdict = Literal["holds", "broken", "known", "unsupported"]
+Verdict = Literal["holds", "broken", "crashed", "known", "unsupported"]
+CRASH_SHRINKS = 20
+"""Cases tried to make one simpler that crashes the implementation: a program is started anew each time."""
+CRASHES_AT_FIRST = 3
+"""After so many checks without any answer the run ends: it crashes whatever it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,10 @@ class Failure:
     should_be: str
     replay: str
     """The command that checks the case again."""
+    cause: str
+    """Why, in a few words: laws with equal ones are told together, and a known failure stands for these alone."""
+    crashed: bool = False
+    """Whether the implementation raised or ended in place of an answer; ``got`` says how, and where."""
     flaky: bool = False
     """Whether the adapter answered otherwise when it was asked again."""
 
@@ -75,6 +86,8 @@ class Result:
     failure: Failure | None = None
     reason: str | None = None
     """Why it is known to fail."""
+    stale: tuple[KnownFailure, ...] = ()
+    """Known failures of it that do not fail any more."""
 
 
 @dataclass(slots=True)
@@ -92,10 +105,14 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: every law holds, or fails as is known; 1: one is broken, or an entry stale; 2: the adapter is at fault."""
-        if self.fault is not None or all(r.verdict == "unsupported" for r in self.results):
+        """0: every law holds, or fails as is known; 1: one is broken or crashed, or an entry stale; 2: nothing checked.
+
+        The last is so after a fault that ends the run, and if every law is unsupported or crashed.
+        """
+        verdicts = {r.verdict for r in self.results}
+        if self.fault is not None or verdicts <= {"unsupported", "crashed"}:
             return 2
-        return int(bool(self.stale) or any(r.verdict == "broken" for r in self.results))
+        return int(bool(self.stale or verdicts & {"broken", "crashed"}))
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
@@ -114,22 +131,45 @@ class Report:
 
 
 def try_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
-    """Return how ``case`` breaks the law, None if it does not; raises ``NotSupported`` and ``Fault``."""
+    """Return how ``case`` breaks the law or crashes the implementation, None if it does not.
+
+    Raises ``NotSupported``, and ``Fault`` for any other fault than a crash.
+    """
+    level = "" if adapter.level == "schedule" else f" --level {adapter.level}"
+    replay = f"refreeze verify {adapter.name}{level} --law {check.law.id} --replay {shlex.quote(json.dumps(case))}"
+    asked: list[tuple[Request, Answer]] = []
+
+    def ask(request: Request) -> Answer:
+        asked.append((request, adapter.ask(request)))
+        return asked[-1][1]
+
     try:
-        check.family.check(adapter.ask, case)
+        check.family.check(ask, case)
     except Broken as broken:
-        level = "" if adapter.level == "schedule" else f" --level {adapter.level}"
-        replay = f"refreeze verify {adapter.name}{level} --law {check.law.id} --replay {shlex.quote(json.dumps(case))}"
-        return Failure(case, broken.what, broken.got, broken.should_be, replay)
+        return Failure(case, broken.what, broken.got, broken.should_be, replay, cause(asked, broken))
+    except Fault as fault:
+        if fault.kind != "crashed":
+            raise
+        what = f"the answer to a request of the {check.dialect} configuration"
+        return Failure(case, what, str(fault), "an answer", replay, str(fault), crashed=True)
     return None
+
+
+class _Known(NamedTuple):
+    """A known failure that still fails, and how."""
+
+    entry: KnownFailure
+    failure: Failure
 
 
 class _Search:
     """One check while Hypothesis draws cases for it: what is counted and kept between two cases."""
 
-    def __init__(self, adapter: Adapter, check: Check, shrink_calls: int) -> None:
-        self.adapter, self.check, self.calls_left = adapter, check, shrink_calls
+    def __init__(self, adapter: Adapter, check: Check, shrink_calls: int, known: list[_Known]) -> None:
+        self.adapter, self.check, self.calls_left, self.known = adapter, check, shrink_calls, known
         self.cases = self.unsupported = 0
+        self.explained: _Known | None = None
+        """What stands for the last failure that is known already."""
         self.failures: dict[str, Failure] = {}
         self.fault: Fault | None = None
 
@@ -148,18 +188,34 @@ class _Search:
             self.fault = fault
             return
         if failure is not None:
+            for known in self.known:
+                if same_mistake(known.failure.case, known.failure.cause, case, failure.cause):
+                    self.explained = known
+                    return
+            self.calls_left = min(self.calls_left, CRASH_SHRINKS) if failure.crashed else self.calls_left
             self.failures.pop(key, None)
             self.failures[key] = failure  # the last one is the simplest
             raise Broken(failure.what, failure.got, failure.should_be)
 
 
-def run_check(adapter: Adapter, check: Check, profile: Profile, seed: int = 0) -> Result:
-    """Try to break one law and return what came of it; raises ``Fault``."""
-    family, trains = check.family, check.law.level == "execution"
+def run_check(
+    adapter: Adapter, check: Check, profile: Profile, seed: int = 0, known: Iterable[KnownFailure] = ()
+) -> Result:
+    """Try to break one law and return what came of it; raises ``Fault``.
+
+    The ``known`` failures of the check are replayed first, and one that still fails hides what has the same cause; with
+    vectors those of all laws of the clause do.
+    """
+    family, trains, began = check.family, check.law.level == "execution", time.perf_counter()
     examples, shrink_calls = profile.examples * family.weight, profile.shrink_calls
     if trains:
         examples, shrink_calls = profile.runs, min(profile.shrink_calls, profile.runs)
-    began, search, flaky = time.perf_counter(), _Search(adapter, check, shrink_calls), False
+    of_law = check.law.clause if check.family.check is vectors.as_expected else check.law.id
+    about = {c.id: c for c in every_check() if c.dialect == check.dialect and of_law in (c.law.id, c.law.clause)}
+    replayed = [(e, _replayed(adapter, about[e.check_id], e)) for e in known if e.check_id in about]
+    still = [_Known(entry, failure) for entry, failure in replayed if failure is not None]
+    stale = tuple(entry for entry, failure in replayed if failure is None and entry.check_id == check.id)
+    search, flaky = _Search(adapter, check, shrink_calls, still), False
 
     # Laws that need training draw the same cases if they draw alike, so that one run serves all of them.
     @hypothesis.seed(zlib.crc32(f"{seed} {'execution' if trains else check.id}".encode()))
@@ -188,19 +244,30 @@ def run_check(adapter: Adapter, check: Check, profile: Profile, seed: int = 0) -
         flaky = True
     if search.fault:
         raise search.fault
-    failure = list(search.failures.values())[-1] if search.failures else None
-    if failure is not None and flaky:
-        failure = Failure(failure.case, failure.what, failure.got, failure.should_be, failure.replay, flaky=True)
-    verdict: Verdict = "broken" if failure else "unsupported" if search.cases == search.unsupported else "holds"
-    return _result(check, verdict, began, search.cases, search.unsupported, failure)
+    verdict: Verdict = "unsupported" if search.cases == search.unsupported else "holds"
+    failure, reason = None, None
+    if search.failures:
+        failure = replace(list(search.failures.values())[-1], flaky=flaky)
+        verdict = "crashed" if failure.crashed else "broken"
+    elif own := next((k for k in still if k.entry.check_id == check.id), search.explained):
+        verdict, failure, reason = "known", own.failure, own.entry.reason
+    return _result(check, verdict, began, search.cases, search.unsupported, failure, reason, stale)
+
+
+def _replayed(adapter: Adapter, check: Check, entry: KnownFailure) -> Failure | None:
+    try:
+        return try_given_case(adapter, check, entry.case)
+    except NotSupported:
+        return None
 
 
 def _result(
     check: Check, verdict: Verdict, began: float, cases: int = 1, unsupported: int = 0, failure: Failure | None = None,
-    reason: str | None = None,
+    reason: str | None = None, stale: tuple[KnownFailure, ...] = (),
 ) -> Result:  # fmt: skip
     seconds = round(time.perf_counter() - began, 4)
-    return Result(check.law.id, check.law.clause, check.dialect, verdict, cases, unsupported, seconds, failure, reason)
+    about = check.law.id, check.law.clause, check.dialect
+    return Result(*about, verdict, cases, unsupported, seconds, failure, reason, stale)
 
 
 def try_given_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
@@ -224,7 +291,8 @@ def replay(adapter: Adapter, chosen: Iterable[Check], case: Case) -> Report:
     began = time.perf_counter()
     try:
         failure = try_given_case(adapter, check, case)
-        report.results.append(_result(check, "broken" if failure else "holds", began, failure=failure))
+        verdict: Verdict = "holds" if failure is None else "crashed" if failure.crashed else "broken"
+        report.results.append(_result(check, verdict, began, failure=failure))
     except NotSupported:
         report.results.append(_result(check, "unsupported", began, unsupported=1))
     except Fault as fault:
@@ -240,33 +308,27 @@ def run(
     known: Collection[KnownFailure] = (),
     on_check: Callable[[Check], None] = lambda check: None,
 ) -> Report:
-    """Run the checks and return what came of each; the first fault of the adapter ends the run.
+    """Run the checks and return what came of each; for the ``known`` failures see ``run_check``.
 
-    Each of the ``known`` failures is replayed: a check with one that still fails is not tried any further.
+    A fault of the adapter ends the run. A crash does not, unless nothing is answered in the first checks.
     """
     report = Report(adapter.name, adapter.level, profile, seed)
-    every = {Check(law, dialect).id for law in laws().values() for dialect in law.families}
-    report.stale += [(entry, "there is no such law") for entry in known if entry.check_id not in every]
+    report.stale += [(entry, "there is no such law") for entry in known if entry not in of_some_law(known)]
     try:
         for check in chosen:
             on_check(check)
-            result = _known(report, adapter, check, [entry for entry in known if entry.check_id == check.id])
-            report.results.append(result or run_check(adapter, check, PROFILES[profile], seed))
+            result = run_check(adapter, check, PROFILES[profile], seed, known)
+            report.results.append(result)
+            report.stale += [(entry, "it does not fail any more") for entry in result.stale]
+            silent = len(report.results) == CRASHES_AT_FIRST and not adapter.supported | adapter.unsupported
+            if silent and (failure := result.failure) is not None:
+                raise Fault("crashed", failure.got.removeprefix("crashed: "), failure.case["request"])
     except Fault as fault:
         report.fault = fault
     return report
 
 
-def _known(report: Report, adapter: Adapter, check: Check, entries: list[KnownFailure]) -> Result | None:
-    """Replay the known failures of a check and return the result if one still fails."""
-    began, still = time.perf_counter(), None
-    for entry in entries:
-        try:
-            failure = try_given_case(adapter, check, entry.case)
-        except NotSupported:
-            failure = None
-        if failure is None:
-            report.stale.append((entry, "it does not fail any more"))
-        else:
-            still = _result(check, "known", began, len(entries), failure=failure, reason=entry.reason)
-    return still
+def of_some_law(known: Iterable[KnownFailure]) -> list[KnownFailure]:
+    """Return those known failures that are about a law, in a dialect that has it."""
+    every = {check.id for check in every_check()}
+    return [entry for entry in known if entry.check_id in every]

@@ -93,6 +93,7 @@ class Subprocess:
     """
 
     def __init__(self, command: str | Sequence[str]) -> None:
+        self.command = command
         try:
             if not (words := shlex.split(command) if isinstance(command, str) else command):
                 raise ValueError("it names no program")

@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from refreeze.conformance.adapters import Adapter
 from refreeze.conformance.clauses import clauses
-from refreeze.conformance.laws import Broken, NotSupported, agrees_with
+from refreeze.conformance.laws import Ask, Broken, Case, Family, NotSupported, agrees_with
 from refreeze.conformance.protocol import ErrorId, read_answer
 from refreeze.errors import InvalidSpec
 
@@ -86,6 +86,7 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(File)}
 
 
+@functools.cache
 def vectors(clause: str | None = None) -> dict[str, Vector]:
     """Return the vectors, all or those of a clause, by name, ``RR-1/wraps-around``, in the order of the clauses."""
     every = [(file.clause, vector) for file in files().values() for vector in file.vectors]
@@ -94,13 +95,33 @@ def vectors(clause: str | None = None) -> dict[str, Vector]:
     return {f"{name}/{vector.id}": vector for name, vector in every if clause in (None, name)}
 
 
+def case_of(name: str) -> Case:
+    """Return the vector as a case: its name, its request, and ``expected`` or ``error``."""
+    vector = vectors()[name]
+    answer = {"error": vector.error} if vector.expected is UNSET else {"expected": vector.expected}
+    return {"vector": name, "request": vector.request, **answer}
+
+
+def as_expected(ask: Ask, case: Case) -> None:
+    """The answer is the one that the vector has."""
+    answer = {"error": case["error"]} if "error" in case else case["expected"]
+    agrees_with(ask, case["request"], read_answer(case["request"]["op"], answer))
+
+
+def families(clause: str) -> dict[str, Family]:
+    """Return the families of the vectors of a clause: in each dialect that it has some in, these and no others."""
+    cases: dict[str, list[Case]] = {}
+    for name, vector in vectors(clause).items():
+        cases.setdefault(vector.request["dialect"], []).append(case_of(name))
+    return {dialect: Family(as_expected, None, tuple(found)) for dialect, found in cases.items()}
+
+
 def check(adapter: Adapter, chosen: dict[str, Vector]) -> list[Outcome]:
     """Return what the adapter makes of each vector; raises ``Fault``."""
     outcomes = []
     for name, vector in chosen.items():
-        answer = {"error": vector.error} if vector.expected is UNSET else vector.expected
         try:
-            agrees_with(adapter.ask, vector.request, read_answer(vector.request["op"], answer))
+            as_expected(adapter.ask, case_of(name))
             outcomes.append(Outcome(name, vector, "passed"))
         except NotSupported:
             outcomes.append(Outcome(name, vector, "unsupported"))

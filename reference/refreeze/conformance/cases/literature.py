@@ -5,7 +5,7 @@ Learning rates of single layers, which some of them have, are no part of the pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -48,23 +48,24 @@ def with_unknown(draw: DrawFn, requests: SearchStrategy[Request], key: str, defa
     return request | {"config": request["config"] | {key: found}}
 
 
+def two_lists(needed: dict[str, Any], key: str) -> Callable[[str, str], Any]:
+    return lambda one, other: needed | {"layers": [one, "stem"], key: [other]}
+
+
 def of_layers(
     dialect: str, requests: SearchStrategy[Request], base: dict[str, Any], edits: Iterable[Edit]
 ) -> dict[str, Family]:
     """Return the families of what goes wrong with a dialect that has ``layers``."""
     base_request = segments_request(dialect, list(LAYERS), base, 8)
     common = [*at(("layers",), *WRONG_LAYERS), *at(("unknown",), 1), *at((), [], "all", 3)]
-    apart = [key for key in ("new", "always_on") if key in base]
-    needed = {key: base[key] for key in ("epochs", "n_layers", "step_interval") if key in base}
+    needed: dict[str, Any] = {key: base[key] for key in ("epochs", "n_layers", "step_interval") if key in base}
     return {
         "NAM-1-needs_model": c.reject("needs-model", requests.map(without_names)),
         "NAM-2-unknown_name": c.reject("unknown-name", with_unknown(requests, "layers")),
         "NAM-3-a_container_and_its_layer_need_names": c.container_and_layer(
             dialect,
             lambda one, other: needed | {"layers": [one, "stem", other]},
-            lambda one, other: (
-                needed | {"layers": [one, "stem"] if apart else [one, other], **{key: [other] for key in apart}}
-            ),
+            *(two_lists(needed, key) for key in ("new", "always_on") if key in base),
         ),
         "CFG-1-invalid_spec": c.invalid(base_request, [*edits, *common]),
     }
