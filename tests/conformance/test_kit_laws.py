@@ -49,7 +49,8 @@ def test_a_right_implementation_passes_in_every_profile(name, profile):
 
 def caught_by(wrong):
     """Return the checks that must catch a wrong implementation."""
-    found = [c for c in checks(dialects=[wrong.dialect]) if any(c.law.id.startswith(law) for law in wrong.laws.split())]
+    every = [check for check in checks(dialects=[wrong.dialect]) if check.law.id in laws()]  # of vectors one is enough
+    found = [check for check in every if any(check.law.id.startswith(law) for law in wrong.laws.split())]
     for law in wrong.laws.split():
         assert any(check.law.id.startswith(law) for check in found), f"{wrong.dialect} has no law {law}"
     return found

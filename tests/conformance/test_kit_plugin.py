@@ -1,6 +1,7 @@
 """The laws as tests: the pytest plugin, the decorator, and the README of the example adapters."""
 
 import importlib.metadata
+import json
 import os
 import re
 import shlex
@@ -12,11 +13,15 @@ from typing import get_args
 
 import brute_force
 import pytest
-from refreeze.conformance.protocol import Fault, FaultKind
+from refreeze.conformance.protocol import Fault, FaultKind, segments_request
 from refreeze.conformance.pytest_plugin import parametrize_with_laws
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "examples" / "adapters" / "README.md"
+WINDOW = {
+    "layers": ["a", "b"], "training_interval": [0, 1],
+    "strategy": {"type": "round_robin", "window_size": 1, "iterative_span": 1},
+}  # fmt: skip
 INSTALLED = any(entry.name == "refreeze" for entry in importlib.metadata.entry_points(group="pytest11"))
 PLUGIN = [] if INSTALLED else ["-p", "refreeze.conformance.pytest_plugin"]
 
@@ -55,7 +60,7 @@ def test_the_plugin_runs_beside_other_tests_and_programs(tmp_path):
     command = f"{sys.executable} {HERE / 'faulty.py'} supports-nothing"
     code, output = run_pytest(tmp_path, "--refreeze-command", command, "--refreeze-dialect", "lisa")
     assert code == 0, output
-    assert re.search(r"1 passed, 14 skipped", output)
+    assert re.search(r"1 passed, 18 skipped", output)
     code, output = run_pytest(
         tmp_path, "--refreeze-command", command.replace("supports-nothing", "rubbish"), "-k", "SCH-1"
     )
@@ -111,9 +116,34 @@ def test_the_decorator_fails_and_skips_as_pytest_does():
         bound(lambda request: {"id": request["id"], "segments": []})()
     with pytest.raises(pytest.skip.Exception, match="does not support it"):
         bound(lambda request: {"id": request["id"], "unsupported": True})()
-    with pytest.raises(Fault, match="crashed"):
+    with pytest.raises(pytest.fail.Exception, match=r"crashed: ZeroDivisionError: .*test_kit_plugin\.py:"):
         bound(lambda request: 1 // 0)()
+    with pytest.raises(Fault, match="rubbish"):
+        bound(lambda request: None)()
     assert parametrize_with_laws("brute_force:respond").args[0] == "law"
+
+
+def test_known_failures_are_expected_ones_for_the_plugin_and_the_decorator(tmp_path):
+    wrong_module(tmp_path)
+    case = {"request": segments_request("vl3d", ["a", "b"], [WINDOW], 1)}
+    entry = {"law": "RR-1-agrees_with_the_reference", "dialect": "vl3d", "reason": "counts from 1", "case": case}
+    known = tmp_path / "known.json"
+    known.write_text(json.dumps({"failures": [entry]}))
+    arguments = ("--refreeze", "mine:respond", "--refreeze-dialect", "vl3d", "-k", "RR-1", "-rx")
+    code, output = run_pytest(tmp_path, *arguments, "--refreeze-known-failures", known)
+    assert (code, "1 passed" in output, "2 xfailed" in output, "counts from 1" in output) == (0, True, True, True), (
+        output
+    )
+    marked = parametrize_with_laws(brute_force.respond, dialects=["vl3d"], known_failures=known).args[1]
+    stale = next(param.values[0] for param in marked if param.id == "RR-1-agrees_with_the_reference[vl3d]")
+    with pytest.raises(
+        pytest.fail.Exception, match=r"a known failure does not fail any more: remove it \(counts from 1"
+    ):
+        stale()
+    known.write_text(json.dumps({"failures": [entry | {"dialect": "lisa"}]}))
+    code, output = run_pytest(tmp_path, *arguments, "--refreeze-known-failures", known)
+    assert code == 4
+    assert "known failures = ['RR-1-agrees_with_the_reference[lisa]'] must be laws that there are" in output
 
 
 def test_the_readme_gives_a_first_verdict_in_ten_lines(tmp_path):
@@ -140,7 +170,7 @@ def test_the_readme_gives_a_first_verdict_in_ten_lines(tmp_path):
     (tmp_path / "test_mine.py").write_text(re.findall(r"```python\n(.*?)```", text, re.S)[1])
     code, output = run_pytest(tmp_path, "-q", "-k", "SCH-1 or GRD-1")
     assert code == 1
-    assert "1 failed, 1 passed, 2 skipped" in output
+    assert "2 failed, 1 passed, 2 skipped" in output
     (tmp_path / "mine.py").write_text(
         program.replace("names[: len(names) - t // every - 1]", "names[: max(0, len(names) - t // every - 1)]")
     )

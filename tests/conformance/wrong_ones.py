@@ -111,7 +111,7 @@ WRONG = [
     W("vl3d", ' or name.startswith(entry + "/")', "", "NAM-3-a_container"),
     W("vl3d", "[[name for name in names if", "[[name for name in names[::-1] if", "NAM-3-a_container"),
     W("lightning", ' or name.startswith(entry + "/")', "", "NAM-3-a_container"),
-    W("vl3d", 'need(names is not None or not inside, "needs-model")', "pass", "NAM-3-a_container_and"),
+    W("vl3d", 'need(names is not None or not inside, "needs-model")', "pass", "NAM-3-needs_model"),
     W("vl3d", 'need(names, "empty-selection")', "pass", "NAM-3-empty"),
     # wrong configurations
     W("vl3d", "type(value) is int and", "isinstance(value, int) and", "CFG-1"),

@@ -142,7 +142,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "FAI-4-bn_freeze_freezes_nothing": c.same(with_and_without_bn_freeze()),
     "NAM-2-unknown_name": c.reject("unknown-name", with_unknown_layer(requests())),
-    "NAM-3-a_container_and_its_layer_need_names": c.container_and_layer(
+    "NAM-3-needs_model": c.container_and_layer(
         "fastai",
         lambda one, other: {"groups": [[one, "stem"], [other]]},
         lambda one, other: {"groups": [[one], ["stem"]], "batch_norm": [other]},

@@ -62,7 +62,7 @@ def of_layers(
     return {
         "NAM-1-needs_model": c.reject("needs-model", requests.map(without_names)),
         "NAM-2-unknown_name": c.reject("unknown-name", with_unknown(requests, "layers")),
-        "NAM-3-a_container_and_its_layer_need_names": c.container_and_layer(
+        "NAM-3-needs_model": c.container_and_layer(
             dialect,
             lambda one, other: needed | {"layers": [one, "stem", other]},
             *(two_lists(needed, key) for key in ("new", "always_on") if key in base),
@@ -173,7 +173,7 @@ GRADUAL = {
     "GRD-1-invalid_spec": c.reject("invalid-spec", with_layer_in_two_groups(gradual(grouped=True))),
     "NAM-1-needs_model": c.reject("needs-model", gradual(grouped=False).map(without_names)),
     "NAM-2-unknown_name": c.reject("unknown-name", with_unknown_layer(gradual(grouped=True), batch_norm=False)),
-    "NAM-3-a_container_and_its_layer_need_names": c.container_and_layer(
+    "NAM-3-needs_model": c.container_and_layer(
         "gradual", lambda one, other: {"groups": [[one, other]]}, lambda one, other: {"groups": [[one], [other]]}
     ),
     "CFG-1-invalid_spec": c.invalid(
@@ -349,7 +349,7 @@ def backbone_spelt_out(request: Request) -> Pair:
 LIGHTNING = {
     "LTN-1-agrees_with_the_reference": c.agree(lightning()),
     "NAM-3-a_container_is_its_layers": c.same(lightning().map(backbone_spelt_out)),
-    "NAM-3-a_container_and_its_layer_need_names": c.container_and_layer(
+    "NAM-3-needs_model": c.container_and_layer(
         "lightning",
         lambda one, other: {"backbone": [one, "stem", other]},
         lambda one, other: {"backbone": [one], "batch_norm": [other]},

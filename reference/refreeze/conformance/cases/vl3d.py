@@ -319,7 +319,7 @@ FAMILIES: dict[str, Family] = {
     "NAM-1-needs_model": c.reject("needs-model", without_names()),
     "NAM-2-unknown_name": c.reject("unknown-name", with_unknown_layer()),
     "NAM-3-a_container_is_its_layers": c.same(containers()),
-    "NAM-3-a_container_and_its_layer_need_names": c.container_and_layer(
+    "NAM-3-needs_model": c.container_and_layer(
         "vl3d", lambda one, other: [spec_of(one, "stem", other)], lambda one, other: [spec_of(one), spec_of(other)]
     ),
     "NAM-3-empty_selection": c.reject("empty-selection", without_layers()),
