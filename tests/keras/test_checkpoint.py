@@ -275,6 +275,8 @@ def test_what_is_not_allowed_is_refused_before_anything_is_trained(tmp_path: Pat
     (tmp_path / "file").touch()
     with pytest.raises(InvalidSpec, match=r"checkpoint = '.*file' must be a folder that can be made \(File exists\)"):
         run(checkpoint=str(tmp_path / "file"))
+    with pytest.raises(InvalidSpec, match=r"checkpoint = '.*' must be a folder that can be made \(.*null byte\)"):
+        run(checkpoint="a\0b")
     for options, message in [
         ({"every": 0}, "every = 0 must be an integer >= 1"),
         ({"every": True}, "every = True must be an integer >= 1"),

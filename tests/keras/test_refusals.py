@@ -132,7 +132,11 @@ def test_a_fit_function_that_returns_no_history_or_trains_another_model_or_numbe
     for wrong in (None, keras.callbacks.History()):
         with pytest.raises(InvalidSpec, match=r"^fit_fn\(1\) = .* must be the History that model\.fit returns$"):
             FreezeTrainingExecutor(SPEC).run(model, 4, lambda epochs, wrong=wrong: wrong)
-    other = build("dense")
+    executor, other = FreezeTrainingExecutor(SPEC), build("dense")
+    executor.run(model, 1, fit(model))
+    with pytest.raises(Unsupported):
+        executor.run(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="one")]), 4, fit(model))
+    assert [report.trained for report in executor.reports] == [1]
     with pytest.raises(InvalidSpec, match=r"^fit_fn\(1\) = '.*' must be a History of the model that the run is for, '"):
         FreezeTrainingExecutor(SPEC).run(model, 4, fit(other))
     with pytest.raises(InvalidSpec, match=r"^epochs of fit_fn\(1\) = 2 must be 1, if nothing stops training$"):

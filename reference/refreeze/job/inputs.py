@@ -62,8 +62,9 @@ class Inputs:
         new = [path for path in (self.folder / CHECKPOINTS, self.folder, *self.folder.parents) if not path.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidSpec("--out", str(self.folder), f"a folder that can be made ({error.strerror})") from None
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", error)
+            raise InvalidSpec("--out", str(self.folder), f"a folder that can be made ({why})") from None
         try:
             yield
         finally:

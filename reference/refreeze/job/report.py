@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from refreeze.job.inputs import Inputs
 from refreeze.keras.report import SegmentReport, whole_step_seconds
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained:
     """What training came to."""
 
@@ -87,17 +87,12 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _segment(item: SegmentReport, whole: float | None) -> dict[str, Any]:
+    own = [field.name for field in dataclasses.fields(item) if field.name not in ("segment", "history")]
     return {
         "start": item.segment.start,
         "stop": item.segment.stop,
-        "trained": item.trained,
-        "frozen_parameters": item.frozen_parameters,
-        "trainable_parameters": item.trainable_parameters,
-        "new_step": item.new_step,
-        "switch_seconds": item.switch_seconds,
-        "first_step_seconds": item.first_step_seconds,
-        "step_seconds": item.step_seconds,
-        "break_even_steps": item.break_even(whole),  # infinity is no JSON either: null if it never is
+        **{name: getattr(item, name) for name in own},
+        "break_even_steps": item.break_even(whole),  # infinity is no JSON either: null if it never has paid
         "last": {key: values[-1] for key, values in item.history.items() if values},
     }
 

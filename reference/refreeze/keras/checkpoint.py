@@ -136,10 +136,9 @@ class Checkpointer:
             )
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidSpec(
-                "checkpoint", str(self.directory), f"a folder that can be made ({error.strerror})"
-            ) from None
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", error)
+            raise InvalidSpec("checkpoint", str(self.directory), f"a folder that can be made ({why})") from None
         found = self.found()
         if found and not resume:
             raise InvalidSpec("checkpoint", str(self.directory), "a folder without checkpoints, unless a run resumes")

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import keras
 
 from refreeze.dialects import vl3d
-from refreeze.errors import InvalidSpec
+from refreeze.errors import InvalidSpec, ScheduleError
 from refreeze.keras import model as models
 from refreeze.keras.checkpoint import Checkpointer
 from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
@@ -194,8 +194,12 @@ class FreezeTrainingExecutor:
             raise InvalidSpec("fit_fn", fit_fn, "callable with a number of epochs")
         check_int("training_epochs", training_epochs)
         policy = vl3d.policy(self._config(), models.layer_names(nn))
-        self.reports = []
-        return execute(nn, policy, training_epochs, fit_fn, reports=self.reports, **self._options)
+        self.reports, before = [], self.reports
+        try:
+            return execute(nn, policy, training_epochs, fit_fn, reports=self.reports, **self._options)
+        except ScheduleError:
+            self.reports = self.reports or before  # a run that is refused takes away nothing
+            raise
 
     def _config(self) -> Any:
         return vl3d.DIALECT.parse([] if self.freeze_training is None else self.freeze_training)
