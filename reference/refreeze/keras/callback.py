@@ -97,7 +97,7 @@ class FreezeSchedule(keras.callbacks.Callback):
                 f"the schedule has a boundary at step {cutting[0]}, which is inside an execution of "
                 f"steps_per_execution = {self._at_once} steps; compile with a divisor of the steps to it, such as 1"
             )
-        self._controller = Controller(self.model, found.policy.names, run, self._options)
+        self._controller = Controller(self.model, found.policy.names, run, self._options, self.model.history)
         self.params[_MARK] = True
         self.schedule, self.reports = run, []
         self._to_come: list[Segment] | None = None
@@ -160,6 +160,7 @@ class FreezeSchedule(keras.callbacks.Callback):
             done = min(self._batches, self._per_epoch) if self._unit == "steps" else 1
             self._end_segment(self._epoch * self._per_epoch + done)
         log_frozen_summary(self._controller.tree)
+        self._controller.end()
         if self._options.restore:
             self._controller.restore()
         del self._controller, self.params[_MARK]  # and with the controller the train functions that are kept

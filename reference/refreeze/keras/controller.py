@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from refreeze.errors import Unsupported
 from refreeze.keras import optimizer as optimizers
 from refreeze.keras.batchnorm import BatchNorms
 from refreeze.keras.flags import Flags
@@ -17,13 +20,16 @@ from refreeze.schedule import Segment
 
 _log = logging.getLogger("refreeze")
 _DEFAULTS = Options()
+_running: list[Controller] = []
 
 
 class Controller:
     """Puts ``model`` into the state of any segment: flags, normalizations, rate, optimizer state and train function.
 
-    ``names`` are all that the schedule governs. Everything that cannot work raises here, before anything is changed:
-    ``UnknownName``, ``InvalidSpec``, ``Unsupported`` (a model that is not built or not compiled, EXE-5, EXE-12).
+    ``names`` are all that the schedule governs. ``fit`` is the ``model.history`` of the one fit that it is for, None
+    if it is for several. Everything that cannot work raises here, before anything is changed: ``UnknownName``,
+    ``InvalidSpec``, ``Unsupported`` (a model that is not built or not compiled, EXE-5, EXE-12, layers that are under
+    another schedule already).
     """
 
     def __init__(
@@ -32,9 +38,18 @@ class Controller:
         names: Iterable[str],
         schedule: Sequence[Segment],
         options: Options = _DEFAULTS,
+        fit: Any = None,
     ) -> None:
         self.tree = read(model)
         self.model = model = self.tree.model
+        self._fit, self._over = fit, False
+        for other in _running:
+            theirs = set(map(id, other.tree.inside))
+            if both := [layer.name for layer in self.tree.inside if id(layer) in theirs]:
+                raise Unsupported(
+                    f"{both[0]!r} is being trained under another schedule, and one would undo what the other does; "
+                    "make one schedule of both, with refreeze.union"
+                )
         self._flags = Flags(self.tree, names)
         self._batch_norms = BatchNorms(self.tree, options.batch_norm, {name for s in schedule for name in s.bn_frozen})
         self._sets_rate = any(segment.learning_rate is not None for segment in schedule)
@@ -54,15 +69,59 @@ class Controller:
             optimizers.check(self.model, self._state, self._sets_rate)
             optimizers.prebuild(self.tree)
             self._optimizer = self.model.optimizer
-        self._flags.write(segment.frozen)
+        _say(self._flags.write(segment.frozen))
         self._batch_norms.write(segment.bn_frozen)
         if self._state != "keep":
             self._reset()
         if segment.learning_rate is not None:
             self.model.optimizer.learning_rate = segment.learning_rate
+        self._watch()
         new = self._switch.to(self._flags.signature() + self._batch_norms.signature())
         build_metrics_first(self.model)
         return time.perf_counter() - begun, new
+
+    def _watch(self) -> None:
+        """Have each trace of the model's train step begin with the segment's flags, whoever has changed them since.
+
+        A step is traced at its first batch, and again for data of another shape: callbacks may come before.
+        """
+        me, tracing, plain = weakref.ref(self), 0, getattr(self.model.train_step, "plain", self.model.train_step)
+
+        def watched(data: Any) -> Any:
+            nonlocal tracing
+            controller = me()
+            if controller is not None and not tracing:  # replicas are traced inside of each other's calls
+                controller._put_back()
+            tracing += 1
+            try:
+                return plain(data)
+            finally:
+                tracing -= 1
+
+        watched.plain = plain  # type: ignore[attr-defined]
+        self.model.train_step = watched
+
+    def _put_back(self) -> None:
+        if not self._over and (self._fit is None or self._fit is self.model.history):
+            _say(self._flags.put_back())
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """While it lasts, no other schedule can have layers of the model; then the run is over."""
+        _running.append(self)
+        try:
+            yield
+        finally:
+            _running.remove(self)
+            self.end()
+
+    def end(self) -> None:
+        """Watch the model no more: its flags are the user's again."""
+        self._over = True
+        if plain := getattr(self.model.train_step, "plain", None):
+            del self.model.train_step
+            if self.model.train_step != plain:  # the user had given the model another one
+                self.model.train_step = plain
 
     def follow(self, segment: Segment) -> None:
         """Take ``segment`` for the one entered last, as a resumed run does: its flags and modes, and nothing else."""
@@ -77,10 +136,17 @@ class Controller:
         optimizers.reset(self.model.optimizer, None if self._state == "reset" else set(self._trained - before))
 
     def restore(self) -> None:
-        """Put back the flags that the user gave, with a train function that agrees with them."""
+        """End the run and put back the flags that the user gave, with a train function that agrees with them."""
+        self.end()
         self._flags.restore()
         self._batch_norms.restore()
         self._switch.to(self._flags.signature() + self._batch_norms.signature())
+
+
+def _say(changed: list[str]) -> None:
+    if changed:
+        shown = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
+        _log.warning("something else than the schedule has changed the flags of %s; they are put back", shown)
 
 
 def log_segment(place: str, unit: str, segment: Segment, more: str = "") -> None:

@@ -102,26 +102,27 @@ def execute(
             run = () if resumed.stopped else cut(schedule, resumed.epoch)
         run = tuple(keeper.parts(run))
     model.stop_training = resumed is not None and resumed.stopped
-    for number, segment in enumerate(run, start=1):
-        now = SegmentRun(controller, segment)
-        counts = f", {now.trainable} of {now.frozen + now.trainable} parameters trainable"
-        log_segment(f"{number}/{len(run)}", "epochs", segment, counts)
-        try:
-            if on_segment is not None:
-                on_segment(segment)
-            history = fit(segment.length)
-        finally:
-            now.leave()
-        stopped = bool(model.stop_training)
-        epochs = _epochs_of(history, model, segment.length, stopped)
-        parts.append((history.history, epochs))
-        reports.append(now.ended(epochs, history.history))
-        if keeper is not None:
-            parts = [(merge(parts), segment.start + epochs)]
-            keeper.save(model, schedule, segment.start + epochs, parts[0][0], stopped)
-        if stopped:
-            _log.info("training was stopped after %d of %d epochs", segment.start + epochs, total)
-            break
+    with controller.running():
+        for number, segment in enumerate(run, start=1):
+            now = SegmentRun(controller, segment)
+            counts = f", {now.trainable} of {now.frozen + now.trainable} parameters trainable"
+            log_segment(f"{number}/{len(run)}", "epochs", segment, counts)
+            try:
+                if on_segment is not None:
+                    on_segment(segment)
+                history = fit(segment.length)
+            finally:
+                now.leave()
+            stopped = bool(model.stop_training)
+            epochs = _epochs_of(history, model, segment.length, stopped)
+            parts.append((history.history, epochs))
+            reports.append(now.ended(epochs, history.history))
+            if keeper is not None:
+                parts = [(merge(parts), segment.start + epochs)]
+                keeper.save(model, schedule, segment.start + epochs, parts[0][0], stopped)
+            if stopped:
+                _log.info("training was stopped after %d of %d epochs", segment.start + epochs, total)
+                break
     log_frozen_summary(controller.tree)
     if chosen.restore:
         controller.restore()

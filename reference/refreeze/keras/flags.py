@@ -79,7 +79,9 @@ class Flags:
 
     def _changed(self) -> list[str]:
         both = zip(self._holders, self._written, strict=True)
-        return [holder.path for holder, flag in both if holder.trainable is not flag]
+        changed = [holder for holder, flag in both if holder.trainable is not flag]
+        # What is in a layer that is shown goes without saying.
+        return [h.name for h in changed if not hasattr(h, "assign")] or [variable.path for variable in changed]
 
     def _put(self, flags: tuple[bool, ...]) -> None:
         # Only differences are written: Keras' setter recurses, which costs more than all the rest of a switch.
