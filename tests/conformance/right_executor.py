@@ -57,6 +57,17 @@ def in_inference_mode(layer, on):
         del layer.call
 
 
+def watching(model, flags):
+    """Return a train step that begins with these flags, whatever callbacks have made of them."""
+
+    def step(data):
+        for layer, flag in flags:
+            layer.trainable = flag
+        return type(model).train_step(model, data)
+
+    return step
+
+
 class Compiling:
     def resume(self, model, dialect, config, total, fit, folder):
         return self.run(model, dialect, config, total, fit, Path(folder, "newest"))
@@ -90,6 +101,7 @@ class Compiling:
             for name, layer in layers.items():
                 layer.trainable = name not in frozen if name in governed else given[name]
                 in_inference_mode(layer, name in inference)
+            model.train_step = watching(model, [(layer, layer.trainable) for layer in layers.values()])
             model.compile(optimizer, model.loss)
             if rate is not None:
                 optimizer.learning_rate = rate

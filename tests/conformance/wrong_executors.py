@@ -30,6 +30,8 @@ class W(NamedTuple):
 FIRST = [
     # flags flipped, the train step not made anew
     W(COMPILE, "pass", "EXE-3 EXE-7"),
+    # steps traced under whatever flags a callback has left
+    W("model.train_step = watching(model, [(layer, layer.trainable) for layer in layers.values()])", "pass", "EXE-3-whatever"),
     # one epoch too many
     W("fit(stop - start)", "fit(stop - start + 1)", "EXE-1-"),
     # a new optimizer for each segment

@@ -90,6 +90,8 @@ class RunRequest(AnyRequest, forbid_unknown_fields=True, kw_only=True):
     """This call of the fit function, from 0, fails."""
     resumed: Any
     """The configuration under which the run is then resumed on another model."""
+    meddles: bool = False
+    """A callback inverts the flags of all layers when a fit begins."""
 
 
 REQUESTS: dict[str, type[AnyRequest]] = {

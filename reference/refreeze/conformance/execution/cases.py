@@ -32,7 +32,8 @@ def spec(layers: str | list[str], start: int, stop: int, **rest: Any) -> Spec:
 def a_run(dialect: str, config: Any, total: int, optimizer: str = "adam", off: Sequence[str] = ()) -> Request:
     """Return a ``protocol.RunRequest``, without version and id, of a run that is neither stopped nor interrupted."""
     asked = {"op": "run", "dialect": dialect, "names": NAMES, "config": config, "total": total}
-    return asked | {"optimizer": optimizer, "off": [*off], "stop_after": None, "fail_at": None, "resumed": None}
+    rest = {"stop_after": None, "fail_at": None, "resumed": None, "meddles": False}
+    return asked | rest | {"optimizer": optimizer, "off": [*off]}
 
 
 def vl3d(*config: Spec, total: int, **rest: Any) -> Request:
@@ -121,6 +122,10 @@ def _refused(request: Request, error: str | None = None, before: str | None = No
     return {"request": request, "error": error, "before": before}
 
 
+def _meddled(request: Request) -> Request:
+    return request | {"meddles": True}
+
+
 _ANY = (WINDOWS, OVERLAP, WHOLE)
 _LAST = STAGES | {"total": 4}
 """A layer is frozen when the run ends."""
@@ -135,6 +140,7 @@ FAMILIES: dict[str, dict[str, Family]] = {
         "EXE-1-one_call_per_segment": trained(check.one_call_per_segment, runs(), *_ANY),
         "EXE-2-flags_are_the_segments": trained(check.flags, runs(), *_ANY),
         "EXE-3-what_moves_is_what_is_not_frozen": trained(check.effects, runs(), *_ANY),
+        "EXE-3-whatever_callbacks_do_to_flags": trained(check.effects, runs().map(_meddled), _meddled(WINDOWS)),
         "EXE-4-slots_and_iterations_go_on": trained(check.slots, runs(), *_ANY),
         "EXE-5-a_rate_is_set_once": trained(check.rates, runs(), *_ANY),
         "EXE-5-a_schedule_object_is_refused": chosen(check.refused, _RATED),

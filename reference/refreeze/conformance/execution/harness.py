@@ -103,10 +103,10 @@ class Fit:
         if self._done == self.request["fail_at"] and not self.failed:
             self.failed = True
             raise FitFailed
-        counting = keras.callbacks.LambdaCallback(on_epoch_end=self._count)
+        watching = keras.callbacks.LambdaCallback(on_train_begin=self._meddle, on_epoch_end=self._count)
         with _quiet():
             history = self.model.fit(
-                _X, _Y, epochs=epochs, batch_size=_BATCH, shuffle=False, verbose=0, callbacks=[counting]
+                _X, _Y, epochs=epochs, batch_size=_BATCH, shuffle=False, verbose=0, callbacks=[watching]
             )
         if self._done % 2:
             history.history["odd"] = [float(self._done)] * len(history.epoch)
@@ -115,6 +115,10 @@ class Fit:
         self._done += 1
         call.after, call.history = state(self.model), copy.deepcopy(history.history)
         return history
+
+    def _meddle(self, logs: Any = None) -> None:
+        for node in read(self.model).nodes if self.request.get("meddles") else ():
+            node.layer.trainable = not node.layer.trainable
 
     def _count(self, epoch: int, logs: Any = None) -> None:
         self._epochs += 1
@@ -212,7 +216,7 @@ class Rebuilding:
 
 def rebuilt(request: Request) -> Ran:
     """Return what is seen of ``request``, without what is to fail in it, where each train step is made anew."""
-    return _rebuilt(json.dumps(request | {"fail_at": None, "resumed": None}))
+    return _rebuilt(json.dumps(request | {"fail_at": None, "resumed": None, "meddles": False}))
 
 
 @functools.lru_cache(512)
