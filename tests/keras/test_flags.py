@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import pytest
 from refreeze import EmptySelection, NeedsModel, UnknownName, Unsupported
@@ -143,3 +145,65 @@ def test_restore_puts_back_flags_of_single_variables() -> None:
     assert flags_of(model) != before
     flags.restore()
     assert flags_of(model) == before
+
+
+LORA = {"one/lora_kernel_a", "one/lora_kernel_b", "one/bias"}
+
+
+@pytest.mark.parametrize(
+    ("names", "whole", "released"),
+    [
+        (["one"], False, LORA),
+        (["one"], True, LORA | {"one/kernel"}),
+        (["one", "one/kernel"], False, LORA | {"one/kernel"}),
+        (["one/bias"], False, LORA),
+    ],
+)
+def test_EXE_2_what_the_user_froze_in_a_layer_is_released_only_if_it_is_named(
+    names: list[str], whole: bool, released: set[str]
+) -> None:
+    """The kernel under an adapter (LoRA), which Keras freezes."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="one")])
+    model.get_layer("one").enable_lora(1)
+    if whole:
+        model.get_layer("one").trainable = False
+    before, flags, tree = flags_of(model), Flags(read(model), names), read(model)
+    for frozen in (frozenset(names), frozenset[str]()) * 2:
+        flags.write(frozen)
+    assert {name for name, variable in tree.variables.items() if variable.trainable} == released
+    flags.restore()
+    assert flags_of(model) == before
+
+
+def test_EXE_2_a_sublayer_that_the_user_froze_stays_frozen() -> None:
+    start = keras.Input((3, 4))
+    model = keras.Model(start, keras.layers.MultiHeadAttention(1, 2, name="attention")(start, start))
+    tree = read(model)
+    (query,) = [part for part in tree.inside if part.name == "query"]
+    query.trainable = False
+    flags = Flags(tree, ["attention"])
+    for frozen in (frozenset(["attention"]), frozenset[str]()):
+        flags.write(frozen)
+    assert not query.trainable
+    assert {name for name, variable in tree.variables.items() if not variable.trainable} == {
+        "attention/query/kernel", "attention/query/bias",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [keras.applications.EfficientNetV2B0, keras.applications.MobileNetV3Small])
+def test_EXE_2_a_nested_network_thaws_but_for_what_the_user_froze(make: Any) -> None:
+    """A backbone of keras.applications in a model, all of it scheduled, under LoRA in the head."""
+    backbone = make(input_shape=(32, 32, 3), weights=None, include_top=False, pooling="avg")
+    start = keras.Input((32, 32, 3))
+    model = keras.Model(start, keras.layers.Dense(2, name="head")(backbone(start)))
+    model.get_layer("head").enable_lora(1)
+    before, tree = flags_of(model), read(model)
+    names = resolve([backbone.name, "head"], 0, model)
+    assert names == layer_names(model)
+    flags = Flags(tree, names)
+    for frozen in (frozenset(names), frozenset(names[::2]), frozenset[str]()):
+        flags.write(frozen)
+        trained = {node.path for node in tree.nodes if node.variables and not node.is_frozen}
+        assert trained == {node.path for node in tree.nodes if node.variables} - frozen
+    assert flags_of(model) == before
+    assert [name for name, variable in tree.variables.items() if not variable.trainable] == ["head/kernel"]

@@ -71,6 +71,22 @@ def transformer() -> Case:
     return model, (noise(12, 7) * 11).astype(int), noise(12, 2)
 
 
+class Noise(keras.layers.Layer):
+    """Adds noise that Keras' generator draws, whose state is a variable of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seeds = keras.random.SeedGenerator(1)
+
+    def call(self, x: Any) -> Any:
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds)
+
+
+def noisy() -> Case:
+    parts = [layers.Dense(4, name="one"), Noise(), layers.Dropout(0.5, seed=3), layers.Dense(2, name="head")]
+    return keras.Sequential([keras.Input((6,)), *parts]), noise(12, 6), noise(12, 2)
+
+
 def compiled(make: Callable[[], Case]) -> Case:
     keras.utils.set_random_seed(0)
     model, x, y = make()
@@ -109,8 +125,9 @@ def run(make: Callable[[], Case], policy: Policy, total: int, **options: Any) ->
         (shared, {"encode/deep"}, {"one"}),
         (own_train_step, {"features/deep", "features/norm"}, {"head"}),
         (transformer, {"embedding", "attention"}, {"norm1", "forward"}),
+        (noisy, {"one"}, {"head"}),
     ],
-    ids=["shared", "own_train_step", "transformer"],
+    ids=["shared", "own_train_step", "transformer", "noisy"],
 )
 def test_frozen_stays_the_rest_moves_and_cached_equals_rebuilt(make: Any, first: set[str], second: set[str]) -> None:
     policy = stages(*((epoch, always(names)) for epoch, names in enumerate([first, second, first])))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
-from refreeze import Conflict, InvalidSpec, ScheduleError, Unsupported
-from refreeze.keras import FreezeSchedule, FreezeTrainingExecutor
+from refreeze import Conflict, InvalidSpec, ScheduleError, Unsupported, always
+from refreeze.keras import FreezeSchedule, FreezeTrainingExecutor, execute
 from small_models import build, fit, slots, weights
 
 pytestmark = pytest.mark.engine
@@ -161,3 +162,63 @@ def test_an_optimizer_built_over_fewer_variables_is_extended_and_loses_nothing()
         f"one/{weight}:{slot}" for weight in ("kernel", "bias") for slot in ("momentum", "velocity")
     }
     assert slots(model)["one/kernel:momentum"] != seen["one/kernel:momentum"]
+
+
+def twice_the_name() -> keras.Model:
+    """A model with two slots of one name: the optimizer was built while the head was frozen."""
+    start = keras.Input((3,))
+    parts = [keras.Model(start, keras.layers.Dense(3, name="dense")(start), name=name) for name in ("one", "two")]
+    model = keras.Sequential([start, *parts, keras.layers.Dense(3, name="head")])
+    model.get_layer("head").trainable = False
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda model, fit: execute(model, always(["head"]), 1, fit),
+        lambda model, fit: fit(1, callbacks=[FreezeSchedule(always(["head"]))]),
+    ],
+    ids=["execute", "callback"],
+)
+def test_a_refused_run_leaves_the_optimizer_as_it_was(start: Any) -> None:
+    model, x = twice_the_name(), np.ones((4, 3))
+
+    def train(epochs: int, **options: Any) -> Any:
+        return model.fit(x, x, epochs=epochs, verbose=0, **options)
+
+    train(1)
+    before, function = [(id(v), v.numpy().tolist()) for v in model.optimizer.variables], model.train_function
+    with pytest.raises(Unsupported, match="it cannot be known which of its slots are whose"):
+        start(model, train)
+    assert [(id(v), v.numpy().tolist()) for v in model.optimizer.variables] == before
+    assert all(np.any(values) for _, values in before[2:])
+    assert model.train_function is function
+    train(1)
+    assert [(id(v), v.numpy().tolist()) for v in model.optimizer.variables] != before
+
+
+def test_a_model_of_two_optimizers() -> None:
+    model = build("dense")
+    model.critic_optimizer = keras.optimizers.Adam(0.1)
+    assert str(refused(model)) == (
+        f"model {model.name!r} has optimizers of its own besides the one that it is compiled with: critic_optimizer; "
+        "a schedule needs a single one"
+    )
+
+
+class Unnamed(keras.optimizers.SGD):
+    """An optimizer that no configuration can make."""
+
+    def __init__(self, rate: float, *, wanted: int) -> None:
+        super().__init__(rate, name="unnamed")
+
+
+def test_an_optimizer_that_cannot_be_made_anew_is_refused_for_resets_alone() -> None:
+    model = build("dense")
+    model.compile(Unnamed(0.1, wanted=1), model.loss)
+    spec = [{"layers": ["one"], "training_interval": [1, 2]}]
+    for state in ("reset", "reset_unfrozen"):
+        message = str(refused(model, spec, optimizer_state=state))
+        assert message.startswith("optimizer 'unnamed' cannot be made anew from its configuration (")

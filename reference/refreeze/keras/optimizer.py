@@ -143,7 +143,8 @@ def put_back_on_error(model: Any) -> Iterator[None]:
             lists_now, dicts_now = _contents(state)
             for key, items in lists.items():
                 if [*map(id, items)] != [*map(id, lists_now[key])]:
-                    state[key][:] = items
+                    state[key].clear()
+                    state[key].extend(items)
             for key, content in dicts.items():
                 if [*map(id, content.values())] != [*map(id, dicts_now[key].values())]:
                     state[key].clear()
