@@ -91,7 +91,7 @@ class Controller:
             nonlocal tracing
             controller = me()
             if controller is not None and not tracing:  # replicas are traced inside of each other's calls
-                controller._put_back()
+                controller.put_back()
             tracing += 1
             try:
                 return plain(data)
@@ -101,7 +101,8 @@ class Controller:
         watched.plain = plain  # type: ignore[attr-defined]
         self.model.train_step = watched
 
-    def _put_back(self) -> None:
+    def put_back(self) -> None:
+        """Give everything the flags of the segment again, if the run is not over, and say what others have changed."""
         if not self._over and (self._fit is None or self._fit is self.model.history):
             _say(self._flags.put_back())
 
