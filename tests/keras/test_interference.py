@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import pytest
 import tensorflow as tf
-from refreeze import Unsupported, always, round_robin
+from refreeze import InvalidSpec, Unsupported, always, round_robin
 from refreeze.keras import FreezeSchedule, execute
 from small_models import X, Y, build, fit, weights
 
@@ -110,7 +110,7 @@ def test_after_a_run_flags_are_the_users_again(ends: str) -> None:
 def test_two_schedules_at_once_are_refused() -> None:
     model = build("dense")
     before = weights(model)
-    with pytest.raises(Unsupported, match=r"^there are two FreezeSchedules in one fit; make one of both"):
+    with pytest.raises(InvalidSpec, match=r"^callbacks = 'several' must be one FreezeSchedule; union makes one of se"):
         fit(model, callbacks=[FreezeSchedule(always(["one"])), FreezeSchedule(always(["two"]))])(1)
     other = keras.Sequential([keras.Input((12,)), model.get_layer("head")])
     other.compile("sgd", "mse")
