@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from refreeze import InvalidSpec, Segment, UnknownName, always, inference_mode, stages, union
 from refreeze.dialects import fastai
-from refreeze.keras import execute
+from refreeze.keras import FreezeSchedule, execute
 from refreeze.keras.controller import Controller
 from refreeze.keras.options import Options
 from small_models import build, everything, fit, weights
@@ -181,3 +181,24 @@ def test_always_frozen_statistics_stay_whatever_else_trains() -> None:
     assert {name for name in after if after[name] == before[name]} == {
         f"norm/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")
     }
+
+
+@pytest.mark.parametrize(
+    ("dialect", "config"),
+    [
+        ("lighter", [{"name_starts_with": "norm/"}]),
+        ("kempner", {"freeze": [{"module": "norm/*"}]}),
+        ("vl3d", [{"layers": ["norm"], "training_interval": [0, 1]}]),
+        ("lighter", [{"names": "norm/gamma"}]),
+    ],
+)
+@pytest.mark.parametrize("policy", ["keras", "inference"])
+def test_that_statistics_of_frozen_parameters_move_is_said_once(
+    dialect: str, config: Any, policy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = build(optimizer="sgd")
+    fit(model, callbacks=[FreezeSchedule(config, dialect=dialect, batch_norm=policy)])(2)
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    told = policy == "keras" and "norm/" in str(config).replace("norm/gamma", "")
+    assert len(warned) == told
+    assert all("flag of the layer: norm; batch_norm='inference' stops them" in message for message in warned)

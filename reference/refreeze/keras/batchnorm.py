@@ -33,6 +33,7 @@ from refreeze.errors import InvalidSpec, UnknownName
 from refreeze.keras import private
 from refreeze.keras.model import ModelTree
 from refreeze.keras.options import BatchNorm
+from refreeze.schedule import Segment
 
 Mode = Literal["as keras does", "train", "fixed", "inference"]
 _MODES: tuple[Mode, ...] = get_args(Mode)
@@ -79,6 +80,20 @@ class BatchNorms:
         """Let every layer do again as Keras does."""
         for layer in self._layers:
             _set_mode(layer, "as keras does")
+
+
+def frozen_but_moving(tree: ModelTree, schedule: Iterable[Segment]) -> list[str]:
+    """Return the layers with a batch normalization whose parameters a segment freezes one by one, by their own names.
+
+    Under the policy ``keras`` their statistics go on to move: Keras looks at the flag of the layer.
+    """
+    sets = {segment.frozen for segment in schedule}
+    found = []
+    for node in tree.nodes:
+        own = [{node.name_of(variable) for variable in private.made_to_train(part)} for part in node.batch_norms]
+        if any(names and names <= frozen and node.path not in frozen for names in own for frozen in sets):
+            found.append(node.path)
+    return found
 
 
 def moving_statistics(tree: ModelTree) -> set[int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from refreeze.errors import Unsupported
 from refreeze.keras import optimizer as optimizers
-from refreeze.keras.batchnorm import BatchNorms
+from refreeze.keras.batchnorm import BatchNorms, frozen_but_moving
 from refreeze.keras.flags import Flags
 from refreeze.keras.model import ModelTree, read
 from refreeze.keras.options import Options
@@ -58,6 +58,12 @@ class Controller:
         self._switch = make_switch(model, options)
         self._optimizer: Any = None
         self._trained: frozenset[int] | None = None
+        if options.batch_norm == "keras" and (moving := frozen_but_moving(self.tree, schedule)):
+            _log.warning(
+                "the statistics of batch normalizations go on to move while their parameters are frozen one by one, "
+                "for Keras looks at the flag of the layer: %s; batch_norm='inference' stops them",
+                _shown(moving),
+            )
 
     def enter(self, segment: Segment) -> tuple[float, bool]:
         """Put the model into the state of ``segment``; return the seconds it took and whether a new step is needed.
@@ -146,8 +152,11 @@ class Controller:
 
 def _say(changed: list[str]) -> None:
     if changed:
-        shown = ", ".join(changed[:5]) + (", …" if len(changed) > 5 else "")
-        _log.warning("something else than the schedule has changed the flags of %s; they are put back", shown)
+        _log.warning("something else than the schedule has changed the flags of %s; they are put back", _shown(changed))
+
+
+def _shown(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def log_segment(place: str, unit: str, segment: Segment, more: str = "") -> None:
@@ -160,5 +169,5 @@ def log_segment(place: str, unit: str, segment: Segment, more: str = "") -> None
 def log_frozen_summary(tree: ModelTree) -> None:
     """Log, at INFO on the logger ``refreeze``, how many layers are frozen, and which (EXE-11)."""
     frozen = tree.frozen_layers()
-    shown = ", ".join(frozen[:10]) + (", …" if len(frozen) > 10 else "")
-    _log.info("%d of %d layers remain frozen%s", len(frozen), len(tree.nodes), f": {shown}" if frozen else "")
+    shown = f": {_shown(frozen, 10)}" if frozen else ""
+    _log.info("%d of %d layers remain frozen%s", len(frozen), len(tree.nodes), shown)
