@@ -13,7 +13,7 @@ project_copyright = "the refreeze authors, Apache-2.0"
 author = "the refreeze authors"
 version = release = refreeze.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "refreeze_docs"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "refreeze_docs"]
 exclude_patterns = ["_build", "experiments/results"]
 nitpicky = False
 language = "en"
@@ -34,6 +34,7 @@ pygments_dark_style = "native"
 
 # Docstrings are read without Keras: the site builds in seconds, and the engine's pages need no TensorFlow.
 autodoc_mock_imports = ["keras", "tensorflow", "sklearn"]
+viewcode_follow_imported_members = False  # an alias of a built-in type has no source to show
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {"Figure": "matplotlib.figure.Figure"}  # imported for types only

@@ -33,7 +33,9 @@ def section(name: str) -> str:
     """Return the text of a module: what it defines, or a table of what it passes on from others."""
     module = importlib.import_module(name)
     if hasattr(module, "__all__"):
-        return f".. automodule:: {name}\n   :no-members:\n\n{exports(module)}\n\n"
+        own = [each for each in module.__all__ if getattr(getattr(module, each), "__module__", None) == name]
+        described = "".join(f".. autofunction:: {name}.{each}\n\n" for each in own)
+        return f".. automodule:: {name}\n   :no-members:\n\n{exports(module)}\n\n{described}"
     return f".. automodule:: {name}\n\n"
 
 

@@ -33,7 +33,7 @@ class State:
     frozen: frozenset[str] = NOTHING
     """The names that are frozen during the tick."""
     mentioned: frozenset[str] = NOTHING
-    """The names decided about, frozen or trainable: ``frozen`` and more. Only ``override`` tells the difference."""
+    """The names that are decided about, frozen or trainable. Only ``override`` asks for them."""
     learning_rate: float | None = None
     """The learning rate that is set at the start of the tick, if one is."""
     bn_frozen: frozenset[str] = NOTHING

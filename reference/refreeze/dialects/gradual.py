@@ -23,11 +23,11 @@ class GradualConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     """Which groups, how fast they thaw, and how fast they learn."""
 
     groups: Annotated[tuple[Names, ...], Meta(min_length=1)] | None = None
-    """The groups of layers, input first; None: each layer is a group."""
+    """The groups of layers, input first. If it is None, each layer is a group."""
     every: Count = 1
     """The epochs between two groups."""
     learning_rate: Rate | None = None
-    """The learning rate of the last group; None: no rates are set."""
+    """The learning rate of the last group. If it is None, no rates are set."""
     factor: Factor = 2.6
     """By what the rate of each group is divided for the one before it, >= 1."""
 
