@@ -1,5 +1,6 @@
 """`refreeze plan` and `refreeze dialects`: what they print, and one line for whatever is wrong with the input."""
 
+import errno
 import json
 import os
 import subprocess
@@ -312,6 +313,67 @@ def test_unreadable_files(folder):
 def test_wrong_calls(folder, arguments, message):
     write(folder, [SPEC])
     assert error(*arguments).startswith(message)
+
+
+def test_out_is_never_an_input(folder):
+    spec = write(folder, [SPEC])
+    (folder / "link.json").symlink_to(spec)
+    os.link(spec, folder / "second name.json")
+    before = (folder / spec).read_bytes()
+    for out in (spec, "link.json", "second name.json"):
+        said = error("plan", spec, "--epochs", 3, "--out", out)
+        assert said == f"--out = {out!r} must be another file than the one that is read"
+    assert (folder / spec).read_bytes() == before
+
+
+def test_on_a_full_disk_what_was_there_stays(folder, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (folder / "there").write_text("mine")
+    spec = write(folder, [SPEC])
+    monkeypatch.setattr(os, "fsync", full)
+    said = error("plan", spec, "--epochs", 3, "--out", "there")
+    assert said == "--out = 'there' must be a file that can be written (No space left on device)"
+    assert sorted(path.name for path in folder.iterdir()) == ["spec.json", "there"]
+    assert (folder / "there").read_text() == "mine"
+
+
+def test_out_keeps_the_mode_of_the_file_and_follows_a_link(folder):
+    (folder / "target").touch(mode=0o640)
+    (folder / "link").symlink_to("target")
+    printed("plan", write(folder, [SPEC]), "--epochs", 3, "--out", "link")
+    assert (folder / "link").is_symlink()
+    assert (folder / "target").stat().st_mode & 0o777 == 0o640
+    assert (folder / "target").stat().st_size > 0
+
+
+@pytest.mark.parametrize("place", ["--out", "spec"])
+def test_a_pipe_is_an_error_at_once(folder, place):
+    os.mkfifo(folder / "pipe.json")
+    given = ["pipe.json"] if place == "spec" else [write(folder, [SPEC]), "--out", "pipe.json"]
+    assert "a pipe or a device" in error("plan", *given, "--epochs", 3)
+
+
+@pytest.mark.parametrize("kind", ["text", "json", "png"])
+def test_a_schedule_of_too_many_segments_is_an_error_at_once(folder, kind):
+    endless = SPEC | {"training_interval": [0, 10**18], "strategy": SPEC["strategy"] | {"iterative_span": 1}}
+    said = error("plan", write(folder, [endless]), "--epochs", 10**18, "--format", kind)
+    assert said.endswith("must be a run in which the schedule has at most 1,000,000 boundaries")
+
+
+ODD = "red\x1b[31m\nline\x00\u202e"
+
+
+@pytest.mark.parametrize("kind", ["text", "json", "svg"])
+def test_nothing_that_a_terminal_obeys_gets_out(folder, kind):
+    name = os.fsdecode(b"\x1b[31m\xff.json")
+    (folder / name).write_text(json.dumps({"dialect": "vl3d", "config": [SPEC | {"layers": [ODD, "head"]}]}))
+    out = printed("plan", name, "--epochs", 10, "--format", kind)
+    assert not {*out} & {"\x1b", "\x00", "\u202e", "\udcff"}
+    assert "red" in out
+    for said in (error("plan", name, "--epochs", 3, "--names", ODD), error("plan", name, "--epochs", ODD)):
+        assert said.isprintable()
 
 
 def test_a_dialect_in_steps_needs_the_steps_of_an_epoch(folder):

@@ -16,7 +16,7 @@ SOURCE = Path(refreeze.__file__).parent
 # Lowest first. A module may import those of lower rows; those of one row do not know each other, a package its own.
 LAYERS = (
     {"errors"},
-    {"policy", "rates", "loading", "reading"},
+    {"policy", "rates", "loading", "reading", "writing"},
     {"schedule"},
     {"windows", "selectors"},
     {""},  # the package itself: `from refreeze import …`
@@ -36,6 +36,7 @@ OTHERS = {
     "limits": set(),
     "loading": set(),
     "reading": set(),
+    "writing": set(),
     "schedule": set(),
     "selectors": set(),
     "windows": {("numpy", True)},

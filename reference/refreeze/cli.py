@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
+import itertools
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,10 +24,12 @@ from refreeze import bench, segments_json
 from refreeze import plan as plans
 from refreeze.conformance import cli as conformance
 from refreeze.dialects import Dialect, dialect, dialects
-from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported
+from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported, one_line
 from refreeze.limits import checked_names
 from refreeze.loading import call_object
+from refreeze.policy import SILENT, State
 from refreeze.schedule import operations
+from refreeze.writing import write_whole
 
 _USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
 """What a wrong call of a command raises; typer does not export it."""
@@ -55,7 +58,7 @@ class _Commands(typer.core.TyperGroup):
 
 
 def _fail(message: str) -> int:
-    typer.echo(f"refreeze: error: {' '.join(message.split())}", err=True)
+    typer.echo(f"refreeze: error: {one_line(' '.join(message.split()))}", err=True)
     return 2
 
 
@@ -108,9 +111,16 @@ def plan(
         raise InvalidSpec("--steps-per-epoch", None, f"given: {language.name} counts steps")
     total, length = (epochs, "") if language.unit == "epochs" else (epochs * per, f" ({epochs:,} epochs of {per:,})")
     found = plans.plan(asked, _names(language, names, model), total=total, steps_per_epoch=per)
-    title = f"{Path(spec).name}: {language.name}, {total:,} {language.unit}{length}"
+    title = one_line(f"{Path(spec).name}: {language.name}, {total:,} {language.unit}{length}")
+
+    def write(content: Iterable[bytes]) -> None:
+        if out is not None:
+            write_whole("--out", out, content, read=[spec])
+        for part in content if out is None else ():
+            typer.echo(part, nl=False)
+
     if format == "json":
-        _write((json.dumps(_plain(language, found), indent=1) + "\n").encode(), out)
+        write(_json(language, found))
         return
     if not found.names:
         raise NeedsModel("config", msgspec.json.decode(msgspec.json.encode(asked.config)))
@@ -121,12 +131,12 @@ def plan(
         timeline = plot.text(found.segments, found.names, console.width)
         console.print(Text(title, "bold"), timeline, _table(found), sep="\n")
         if isinstance(console.file, io.StringIO):
-            _write(console.file.getvalue().encode(), out)
+            write([console.file.getvalue().encode()])
         return
     if out is None and sys.stdout.isatty():
         raise InvalidSpec("--out", None, f"given: a terminal cannot show {format}")
     figure = plot.draw(found.segments, found.names, unit=found.unit, title=title, rates=found.rates)
-    _write(plot.render(figure, format), out)
+    write([plot.render(figure, format)])
 
 
 def _names(language: Dialect, names: str | None, model: str | None) -> list[str] | None:
@@ -151,19 +161,27 @@ def _names(language: Dialect, names: str | None, model: str | None) -> list[str]
     return models.declared_names(network, language.names)
 
 
-def _plain(language: Dialect, found: plans.Plan) -> dict[str, Any]:
-    changes = [dataclasses.asdict(operation) for operation in operations(found.segments)]
-    return {
-        "dialect": language.name,
-        "unit": found.unit,
-        "total": found.total,
-        "names": found.names,
-        "segments": segments_json.to_json(found.segments),
-        "operations": [
-            {key: sorted(value) if isinstance(value, frozenset) else value for key, value in change.items()}
-            for change in changes
-        ],
-    }
+def _json(language: Dialect, found: plans.Plan) -> Iterator[bytes]:
+    """Yield a plan as JSON, segment by segment: there may be a million."""
+    head = {"dialect": language.name, "unit": found.unit, "total": found.total, "names": found.names}
+    yield json.dumps(head, indent=1).removesuffix("\n}").encode()
+    yield from _listed("segments", (part for s in found.segments for part in segments_json.to_json([s])))
+    before = itertools.chain([SILENT], (State(s.frozen, s.frozen, None, s.bn_frozen) for s in found.segments))
+    changes = (op for s, was in zip(found.segments, before, strict=False) for op in operations([s], was))
+    plain = ({field: _plain(getattr(op, field)) for field in op.__dataclass_fields__} for op in changes)
+    yield from _listed("operations", plain)
+    yield b"\n}\n"
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def _listed(key: str, items: Iterable[Any]) -> Iterator[bytes]:
+    yield f",\n {json.dumps(key)}: [".encode()
+    for number, item in enumerate(items):
+        yield (",\n  " if number else "\n  ").encode() + json.dumps(item).encode()
+    yield b"\n ]"
 
 
 def _table(found: plans.Plan) -> Table:
@@ -180,16 +198,6 @@ def _table(found: plans.Plan) -> Table:
     if len(run) > _MOST_SEGMENTS:
         table.caption, table.caption_justify = f"… and {len(run) - _MOST_SEGMENTS:,} more", "left"
     return table
-
-
-def _write(content: bytes, out: Path | None) -> None:
-    if out is None:
-        typer.echo(content, nl=False)
-        return
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise InvalidSpec("--out", str(out), f"a file that can be written ({error.strerror})") from None
 
 
 @app.command("dialects")

@@ -23,8 +23,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from refreeze.errors import InvalidSpec, UnknownName, Unsupported
+from refreeze.policy import NOTHING
 from refreeze.rates import Rates
-from refreeze.schedule import Segment, operations
+from refreeze.schedule import Segment
+from refreeze.writing import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,14 +77,16 @@ def rows(segments: Sequence[Segment], names: Sequence[str]) -> list[Row]:
     if segments[-1].stop > _MOST_TICKS:
         raise InvalidSpec("total", segments[-1].stop, "at most 2**53 in a picture")
     changes: dict[str, tuple[list[int], list[int]]] = {name: ([], []) for name in names}
-    scheduled = frozenset().union(*(s.frozen | s.bn_frozen for s in segments))
+    scheduled = NOTHING.union(*{s.frozen for s in segments}, *{s.bn_frozen for s in segments})
     if missing := sorted(scheduled - changes.keys()):
         raise UnknownName("segments", missing, names)
-    for operation in operations(segments):
-        for name in operation.freeze | operation.unfreeze:
-            changes[name][0].append(operation.tick)
-        for name in operation.bn_freeze | operation.bn_unfreeze:
-            changes[name][1].append(operation.tick)
+    frozen, inference = NOTHING, NOTHING
+    for segment in segments:
+        for name in segment.frozen ^ frozen:
+            changes[name][0].append(segment.start)
+        for name in segment.bn_frozen ^ inference:
+            changes[name][1].append(segment.start)
+        frozen, inference = segment.frozen, segment.bn_frozen
     for ticks in itertools.chain(*changes.values()):
         ticks += [segments[-1].stop] * (len(ticks) % 2)
     groups: Iterable[Iterable[str]] = zip(names)
@@ -104,6 +108,15 @@ def _share(ranges: Sequence[int], edges: NDArray[Any]) -> NDArray[Any]:
 
 def _settings(segments: Iterable[Segment]) -> list[tuple[int, float]]:
     return [(s.start, s.learning_rate) for s in segments if s.learning_rate is not None]
+
+
+def _thinned(settings: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return, of many settings, the lowest and the highest in each of a thousand pieces, and the first."""
+    if len(settings) <= _MOST_BARS:
+        return list(settings)
+    pieces = [settings[at : at + len(settings) // 1000] for at in range(0, len(settings), len(settings) // 1000)]
+    kept = {pick(piece, key=lambda setting: (setting[1], setting[0])) for piece in pieces for pick in (min, max)}
+    return sorted({settings[0], *kept})
 
 
 # Text
@@ -145,12 +158,13 @@ class Timeline:
         def line(*parts: Text | str | tuple[str, str]) -> Text:
             return Text.assemble(*parts, no_wrap=True, overflow="crop")
 
-        starts = [(int(np.searchsorted(edges, s.start, "right") - 1) * cell, f"{s.start:,}") for s in self.segments]
+        starts = np.array([segment.start for segment in self.segments])
+        columns_of_starts, first = np.unique((np.searchsorted(edges, starts, "right") - 1) * cell, return_index=True)
+        marks = {int(column): f"{starts[at]:,}" for column, at in zip(columns_of_starts, first, strict=True)}
         end, above = f"{total:,}".rjust(cell * bins), ""
-        for column, tick in starts:
+        for column, tick in marks.items():
             if column > len(above) - (column == 0) and column + len(tick) < len(end) - len(f"{total:,}"):
                 above = above.ljust(column) + tick
-        marks = {column for column, _ in starts}
         ruler = "".join(("┬+" if column in marks else "─-")[options.ascii_only] for column in range(cell * bins))
         yield line(" " * indent, above, end[len(above) :])
         yield line(" " * indent, (ruler, "bright_black"))
@@ -285,8 +299,13 @@ def _bars(axes: Axes, rows: Sequence[Row], total: int, row_height: float) -> Non
                 axes.add_patch(PathPatch(_boxes([place], row.frozen, half), color=_BLUE, linewidth=0, gid=gid))
     for place, row in enumerate(rows):
         if row.inference:
+            ranges = row.inference
+            if len(ranges) > _MOST_BARS:  # finer than pixels: where it is so in half of a thousandth or more
+                edges = np.linspace(0, total, min(total, 1000) + 1)
+                turns = np.flatnonzero(np.diff(_share(ranges, edges) >= 0.5, prepend=False, append=False))
+                ranges = tuple(map(int, edges[turns]))
             look = {"facecolor": "none", "edgecolor": _HATCH, "hatch": "////", "linewidth": 0}
-            axes.add_patch(PathPatch(_boxes([place], row.inference, half), gid=f"inference {row.label(80)}", **look))
+            axes.add_patch(PathPatch(_boxes([place], ranges, half), gid=f"inference {row.label(80)}", **look))
     axes.set_xlim(0, total)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     regular = MaxNLocator(15 if total < 1000 else 10, steps=[1, 2, 5, 10], integer=True).tick_values(0, total)
@@ -319,7 +338,7 @@ def _strip(axes: Axes, segments: Sequence[Segment], at: Sequence[int], curves: M
     """Draw the learning rates that segments set, and those of single names, the first of them darkest."""
     from matplotlib import colormaps
 
-    if settings := _settings(segments):
+    if settings := _thinned(_settings(segments)):
         ticks, rates = zip(*settings, strict=True)
         axes.step([*ticks, segments[-1].stop], [*rates, rates[-1]], where="post", color=_ORANGE, linewidth=1.2)
         if len(ticks) <= _MOST_LINES:
@@ -355,8 +374,4 @@ def save(figure: Figure, path: str | Path) -> None:
     ending = path.suffix.lower()
     if ending != ".png" and ending != ".svg":
         raise InvalidSpec("path", str(path), "named .png or .svg")
-    data = render(figure, "png" if ending == ".png" else "svg")
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise InvalidSpec("path", str(path), f"a file that can be written ({error.strerror})") from None
+    write_whole("path", path, [render(figure, "png" if ending == ".png" else "svg")])

@@ -213,6 +213,10 @@ BAD = [
         InvalidSpec,
         "callbacks[1]._target_ = 'lighter.callbacks.Freezr' must be one of 'lighter.callbacks.Freezer', ",
     ),
+    *(
+        ([{"_target_": odd}, {"names": "head.b"}], InvalidSpec, f"callbacks[0]._target_ = {odd!r} must be a string")
+        for odd in (["lighter.callbacks.Freezer"], None, True, {})
+    ),
     ([{"_target_": "a.B"}], InvalidSpec, "callbacks = ['a.B'] must be callbacks of which one at least is a lighter.c"),
     ([{"names": ["head.x", "hed.b"]}], UnknownName, "freezers[0].names: unknown 'head.x' (did you mean 'head.w', "),
     ([{"names": "head.b", "except_names": "hed.w"}], UnknownName, "freezers[0].except_names: unknown 'hed.w'"),

@@ -65,6 +65,8 @@ def freezers(config: object) -> object:
         return config
     for number, item in enumerate(config):
         target = item.get("_target_") if isinstance(item, Mapping) else None
+        if isinstance(item, Mapping) and "_target_" in item and not isinstance(target, str):
+            raise InvalidSpec(f"callbacks[{number}]._target_", target, "a string")
         if isinstance(target, str) and "freez" in target.lower() and target not in TARGETS:
             raise InvalidSpec(f"callbacks[{number}]._target_", target, f"one of {', '.join(map(repr, TARGETS))}")
     found = [
