@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -139,7 +139,7 @@ def plan(
     write([plot.render(figure, format)])
 
 
-def _names(language: Dialect, names: str | None, model: str | None) -> list[str] | None:
+def _names(language: Dialect, names: str | None, model: str | None) -> Sequence[str] | None:
     """Return the names that the options give, None if they give none."""
     if names is not None and model is not None:
         raise InvalidSpec("--names, --model", (names, model), "one of the two")

@@ -16,12 +16,30 @@ from refreeze.errors import EmptySelection, InvalidSpec, UnknownName
 Selector = Callable[[Sequence[str]], tuple[str, ...]]
 
 
+class Names(tuple[str, ...]):
+    """Declared names in order, of which some can be called otherwise too: a shared layer by each of its paths."""
+
+    aliases: Mapping[str, str]
+    """The name by each other path."""
+
+    def __new__(cls, names: Iterable[str], aliases: Mapping[str, str] | None = None) -> Names:
+        """Return the names, with their aliases, which are no names themselves."""
+        made = super().__new__(cls, names)
+        made.aliases = aliases or {}
+        return made
+
+
+def _paths(names: Sequence[str]) -> dict[str, str]:
+    """Return the name by each path that it has: itself, and its aliases."""
+    return {name: name for name in names} | dict(getattr(names, "aliases", {}))
+
+
 def _matching(where: str, shown: object, test: Callable[[str], object]) -> Selector:
     def select(names: Sequence[str]) -> tuple[str, ...]:
-        chosen = tuple(name for name in names if test(name))
-        if not chosen:
+        matching = {name for path, name in _paths(names).items() if test(path)}
+        if not matching:
             raise EmptySelection(where, shown)
-        return chosen
+        return tuple(name for name in names if name in matching)
 
     return select
 
@@ -38,7 +56,7 @@ def in_reverse(selector: Selector) -> Selector:
 
 def distinct(names: Iterable[str], where: str) -> tuple[str, ...]:
     """Return ``names`` as a tuple; raises ``InvalidSpec`` with those that occur more than once."""
-    names = tuple(names)
+    names = names if isinstance(names, tuple) else tuple(names)
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise InvalidSpec(where, list(names), f"distinct names (repeated: {', '.join(map(repr, repeated))})")
     return names
@@ -54,10 +72,10 @@ def exactly(*wanted: str, where: str = "names") -> Selector:
     """
 
     def select(names: Sequence[str]) -> tuple[str, ...]:
-        known = set(names)
-        if missing := [name for name in wanted if name not in known]:
+        paths = _paths(names)
+        if missing := [name for name in wanted if name not in paths]:
             raise UnknownName(where, missing, names)
-        return distinct(wanted, where)
+        return distinct((paths[name] for name in wanted), where)
 
     return select
 
@@ -65,20 +83,22 @@ def exactly(*wanted: str, where: str = "names") -> Selector:
 def under(*wanted: str, where: str = "names", separator: str = "/") -> Selector:
     """Return the selector of the names ``wanted``, in that order; a container stands for every name in it (NAM-3).
 
-    Raises ``UnknownName`` with all that are neither (NAM-2), ``InvalidSpec`` for a name meant twice.
+    Containers that share a layer each stand for it. Raises ``UnknownName`` with all that are neither (NAM-2),
+    ``InvalidSpec`` for a path meant twice.
 
     >>> under("head", "backbone")(["backbone/conv1", "backbone/conv2", "head"])
     ('head', 'backbone/conv1', 'backbone/conv2')
     """
 
     def select(names: Sequence[str]) -> tuple[str, ...]:
-        meant: dict[str, list[str]] = {name: [name] for name in names}
-        for name in names:
-            for end in (place for place, char in enumerate(name) if char == separator):
-                meant.setdefault(name[:end], []).append(name)
+        paths = _paths(names)
+        meant: dict[str, list[str]] = {path: [path] for path in paths}
+        for path in paths:
+            for end in (place for place, char in enumerate(path) if char == separator):
+                meant.setdefault(path[:end], []).append(path)
         if missing := [name for name in wanted if name not in meant]:
             raise UnknownName(where, missing, meant)
-        return distinct((leaf for name in wanted for leaf in meant[name]), where)
+        return tuple({paths[leaf]: None for leaf in distinct((leaf for name in wanted for leaf in meant[name]), where)})
 
     return select
 

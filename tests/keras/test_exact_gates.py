@@ -73,7 +73,7 @@ def test_traces_per_schedule_are_its_distinct_frozen_sets(kind: str) -> None:
 def test_a_revisit_traces_registers_and_makes_nothing() -> None:
     """All that there will be is there after the first of nearly five cycles."""
     cycles = watched(build("dense"), moving("round_robin", 2, 14), 14)
-    assert layer_names(build("dense")) == ["one", "two", "head"]
+    assert layer_names(build("dense")) == ("one", "two", "head")
     after_first = cycles[2]  # three layers, two at a time: three windows
     assert after_first["traces"] == after_first["alive"] == 3
     assert cycles[2:] == [after_first] * 12

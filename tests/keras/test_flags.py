@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 import pytest
-from refreeze import EmptySelection, NeedsModel, UnknownName, Unsupported
-from refreeze.keras import FreezeTrainingExecutor
+from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName, Unsupported
+from refreeze.keras import FreezeSchedule, FreezeTrainingExecutor
 from refreeze.keras.flags import Flags
 from refreeze.keras.model import layer_names, layers_within, read, variable_names
 from small_models import MODELS, build, named_weights
@@ -34,7 +34,7 @@ def test_NAM_1_without_a_model_all_is_an_error() -> None:
 
 def test_NAM_3_a_nested_layer_has_a_path_and_a_container_stands_for_its_layers() -> None:
     model = MODELS["nested"]()
-    assert layer_names(model) == ["backbone/one", "backbone/inner/deep", "backbone/inner/norm", "head"]
+    assert layer_names(model) == ("backbone/one", "backbone/inner/deep", "backbone/inner/norm", "head")
     assert resolve(["backbone/inner", "head"], 0, model) == ["backbone/inner/deep", "backbone/inner/norm", "head"]
     assert resolve(["backbone"], 0, model) == ["backbone/one", "backbone/inner/deep", "backbone/inner/norm"]
 
@@ -70,16 +70,16 @@ def test_names_do_not_depend_on_flags_or_on_nesting_twice() -> None:
     inner = keras.Sequential([keras.Input((4,)), shared], name="inner")
     start = keras.Input((4,))
     model = keras.Model(start, inner(shared(start)))
-    assert layer_names(model) == ["shared"]
+    assert layer_names(model) == ("shared",)
     model.trainable = False
-    assert layer_names(model) == ["shared"]
-    assert variable_names(model) == ["shared/kernel", "shared/bias"]
+    assert layer_names(model) == ("shared",)
+    assert variable_names(model) == ("shared/kernel", "shared/bias")
 
 
 def test_a_layer_that_holds_layers_is_one_layer_with_variables_inside() -> None:
     start = keras.Input((3, 4))
     model = keras.Model(start, keras.layers.MultiHeadAttention(1, 2, name="attention")(start, start))
-    assert layer_names(model) == ["attention"]
+    assert layer_names(model) == ("attention",)
     assert "attention/query/kernel" in variable_names(model)
 
 
@@ -199,7 +199,7 @@ def test_EXE_2_a_nested_network_thaws_but_for_what_the_user_froze(make: Any) -> 
     model.get_layer("head").enable_lora(1)
     before, tree = flags_of(model), read(model)
     names = resolve([backbone.name, "head"], 0, model)
-    assert names == layer_names(model)
+    assert tuple(names) == layer_names(model)
     flags = Flags(tree, names)
     for frozen in (frozenset(names), frozenset(names[::2]), frozenset[str]()):
         flags.write(frozen)
@@ -207,3 +207,53 @@ def test_EXE_2_a_nested_network_thaws_but_for_what_the_user_froze(make: Any) -> 
         assert trained == {node.path for node in tree.nodes if node.variables} - frozen
     assert flags_of(model) == before
     assert [name for name, variable in tree.variables.items() if not variable.trainable] == ["head/kernel"]
+
+
+def sharing() -> keras.Model:
+    """Two containers that hold one layer, ``shared``, and one of their own each."""
+    start, shared = keras.Input((4,)), keras.layers.Dense(4, name="shared")
+    parts = [
+        keras.Sequential([keras.Input((4,)), shared, keras.layers.Dense(4, name=own)], name=name)
+        for name, own in (("A", "x"), ("B", "y"))
+    ]
+    model = keras.Model(start, parts[1](parts[0](start)))
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("dialect", "config", "frozen"),
+    [
+        ("vl3d", [{"layers": ["A"], "training_interval": [0, 1]}], {"A/shared", "A/x"}),
+        ("vl3d", [{"layers": ["B"], "training_interval": [0, 1]}], {"A/shared", "B/y"}),
+        ("vl3d", [{"layers": ["B/shared"], "training_interval": [0, 1]}], {"A/shared"}),
+        ("vl3d", [{"layers": ["A", "B"], "training_interval": [0, 1]}], {"A/shared", "A/x", "B/y"}),
+        ("vl3d", [{"layers": "all", "training_interval": [0, 1]}], {"A/shared", "A/x", "B/y"}),
+        ("lighter", [{"name_starts_with": "B/"}], {"A/shared", "B/y"}),
+        ("lighter", [{"names": ["B/shared/kernel", "B/shared/bias"]}], {"A/shared"}),
+        ("kempner", {"freeze": [{"module": "B/*"}]}, {"A/shared", "B/y"}),
+        ("gradual", {"groups": [["B"], ["A/x"]], "every": 1}, {"A/shared", "B/y"}),
+    ],
+)
+def test_NAM_3_a_container_stands_for_all_layers_that_it_holds_shared_ones_too(
+    dialect: str, config: Any, frozen: set[str]
+) -> None:
+    model = sharing()
+    assert layer_names(model) == ("A/shared", "A/x", "B/y")
+    x = keras.ops.ones((4, 4))
+    before = named_weights(model)
+    before = {name: weight.numpy().tolist() for name, weight in before.items()}
+    model.fit(x, x, verbose=0, callbacks=[FreezeSchedule(config, dialect=dialect)])
+    moved = {name for name, weight in named_weights(model).items() if weight.numpy().tolist() != before[name]}
+    assert {name.rpartition("/")[0] for name in moved} == {*layer_names(model)} - frozen
+
+
+def test_NAM_3_a_path_twice_is_an_error_and_a_policy_may_use_any() -> None:
+    model = sharing()
+    with pytest.raises(InvalidSpec, match=r"repeated: 'B/shared'"):
+        resolve(["B", "B/shared"], 0, model)
+    flags = Flags(read(model), ["B/shared", "A/shared", "B/shared/kernel"])
+    flags.write(frozenset(["B/shared"]))
+    assert read(model).frozen_layers() == ["A/shared"]
+    flags.write(frozenset())
+    assert read(model).frozen_layers() == []

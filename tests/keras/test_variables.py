@@ -24,7 +24,7 @@ def test_names_of_variables_are_those_of_their_layers_and_the_rest_of_their_path
     x = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="both")(start)
     x = layers.MultiHeadAttention(1, 2, use_bias=False, name="attention")(x, x)
     x = layers.BatchNormalization(center=False, name="norm")(x)
-    names = variable_names(keras.Model(start, x))
+    names = [*variable_names(keras.Model(start, x))]
     assert names[:3] == [f"both/forward_lstm/lstm_cell/{name}" for name in ("kernel", "recurrent_kernel", "bias")]
     assert names[6:] == [f"attention/{name}/kernel" for name in ("query", "key", "value", "attention_output")] + [
         "norm/gamma"

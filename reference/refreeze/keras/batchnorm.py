@@ -51,9 +51,9 @@ class BatchNorms:
 
     def __init__(self, tree: ModelTree, policy: BatchNorm, names: Iterable[str]) -> None:
         names = sorted(names)
-        if missing := [name for name in names if name not in tree.layers]:
-            raise UnknownName(f"model {tree.model.name!r}", missing, tree.layers)
-        self._named = {node.path: node.batch_norms for node in tree.nodes if node.path in names}
+        if missing := [name for name in names if name not in tree.named]:
+            raise UnknownName(f"model {tree.model.name!r}", missing, tree.named)
+        self._named = {name: tree.named[name].batch_norms for name in names}
         if other := [name for name, found in self._named.items() if not found]:
             raise InvalidSpec("bn_frozen", other[0], "a BatchNormalization")
         self._policy = policy

@@ -29,22 +29,22 @@ class Flags:
 
     def __init__(self, tree: ModelTree, names: Iterable[str]) -> None:
         names = set(names)
-        variables = {} if names <= tree.layers.keys() else tree.variables
-        if missing := sorted(name for name in names if name not in tree.layers and name not in variables):
-            raise UnknownName(f"model {tree.model.name!r}", missing, [*tree.layers, *variables])
+        variables = {} if names <= tree.named.keys() else tree.named_variables
+        if missing := sorted(names.difference(tree.named, variables)):
+            raise UnknownName(f"model {tree.model.name!r}", missing, [*tree.named, *variables])
         # Outer layers come first, then the variables: Keras' setter writes through to all that is inside.
         self._holders = (*tree.inside, *tree.trainable)
         self._baseline = tuple(holder.trainable for holder in self._holders)
         governing: dict[int, set[str]] = {}
-        for name in names.difference(tree.layers):
+        for name in names.difference(tree.named):
             governing.setdefault(id(variables[name]), set()).add(name)
         released = set(governing)
-        for node in tree.nodes:
-            if node.path in names:
-                held = [*map(id, node.inside), *map(id, node.variables)]
-                for key in held:
-                    governing.setdefault(key, set()).add(node.path)
-                released.update([id(node.layer)] if node.layer.trainable else held)
+        for name in names.intersection(tree.named):
+            node = tree.named[name]
+            held = [*map(id, node.inside), *map(id, node.variables)]
+            for key in held:
+                governing.setdefault(key, set()).add(name)
+            released.update([id(node.layer)] if node.layer.trainable else held)
         opened: set[int] = set()
         for layer in reversed(tree.inside):
             within = [*map(id, private.layers_in(layer)), *map(id, private.made_to_train(layer))]

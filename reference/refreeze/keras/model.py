@@ -1,12 +1,13 @@
 """A Keras model, read once: its layers, containers and variables by name (NAM-1, NAM-3), for all parts of the engine.
 
 A nested model is a container: its layers are ``container/layer``, to any depth. Any other layer that holds layers (a
-MultiHeadAttention, a Bidirectional) is one layer. A layer that is shared has the first path on which it is met.
+MultiHeadAttention, a Bidirectional) is one layer. So is a layer that is shared: its name is the first path on which it
+is met, and its other paths, its aliases, stand for that name. So each container stands for all layers that it holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import keras
 
 from refreeze.errors import Unsupported
 from refreeze.keras import private
+from refreeze.selectors import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class ModelTree:
     """The Keras model."""
     nodes: tuple[Node, ...]
     """The layers that own weights, in declaration order."""
+    aliases: Mapping[str, str]
+    """The path of each shared layer by each of its other paths."""
     inside: tuple[Any, ...]
     """The model, its containers and all layers, outer ones first."""
     trainable: tuple[Any, ...]
@@ -78,6 +82,33 @@ class ModelTree:
                     raise Unsupported(f"model {self.model.name!r} has several variables of the name {name!r}")
         return named
 
+    @property
+    def layer_names(self) -> Names:
+        """The paths of the layers that own weights, in declaration order, and their aliases (NAM-1)."""
+        return Names(self.layers, self.aliases)
+
+    @cached_property
+    def variable_names(self) -> Names:
+        """The names of the variables that can be trained, in declaration order, and their aliases."""
+        aliases = {
+            alias + name.removeprefix(path): name
+            for alias, path in self.aliases.items()
+            for variable in self.named[path].variables
+            for name in [self.named[path].name_of(variable)]
+        }
+        return Names(self.variables, aliases)
+
+    @cached_property
+    def named(self) -> dict[str, Node]:
+        """The layers that own weights, by path and by alias."""
+        nodes = {node.path: node for node in self.nodes}
+        return nodes | {alias: nodes[path] for alias, path in self.aliases.items()}
+
+    @cached_property
+    def named_variables(self) -> dict[str, Any]:
+        """The variables that can be trained, by name and by alias; raises as ``variables`` does."""
+        return self.variables | {alias: self.variables[name] for alias, name in self.variable_names.aliases.items()}
+
     def frozen_layers(self) -> list[str]:
         """Return the paths of the layers of which nothing can train now, in declaration order."""
         return [node.path for node in self.nodes if not self.model.trainable or node.is_frozen]
@@ -92,7 +123,7 @@ class ModelTree:
 def read(model: Any) -> ModelTree:
     """Return what the engine knows of ``model``; one that has been read already is returned as it is.
 
-    Raises ``Unsupported`` if the model is not built, or if two layers have one path.
+    Raises ``Unsupported`` if the model is not built, or if two layers have one path, be it an alias.
     """
     if isinstance(model, ModelTree):
         return model
@@ -101,16 +132,17 @@ def read(model: Any) -> ModelTree:
     every = layers_within(model)
     can_train = {id(variable) for layer in every for variable in private.made_to_train(layer)}
     nodes: dict[int, Node] = {}
-    for path, layer in _walk(model):
+    found: dict[str, Any] = {}
+    twice = {path for path, layer in _walk(model) if found.setdefault(path, layer) is not layer}
+    if twice:
+        raise Unsupported(f"model {model.name!r} has several layers of one name: {', '.join(map(repr, sorted(twice)))}")
+    for path, layer in found.items():
         if id(layer) not in nodes:
             variables = tuple(weight for weight in layer.weights if id(weight) in can_train)
             nodes[id(layer)] = Node(path, layer, tuple(layers_within(layer)), variables)
-    paths = [node.path for node in nodes.values()]
-    if len(set(paths)) != len(paths):
-        twice = sorted({path for path in paths if paths.count(path) > 1})
-        raise Unsupported(f"model {model.name!r} has several layers of one name: {', '.join(map(repr, twice))}")
+    aliases = {path: nodes[id(layer)].path for path, layer in found.items() if path != nodes[id(layer)].path}
     trainable = tuple(variable for variable in model.variables if id(variable) in can_train)
-    return ModelTree(model, tuple(nodes.values()), tuple(every), trainable)
+    return ModelTree(model, tuple(nodes.values()), aliases, tuple(every), trainable)
 
 
 def _walk(container: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -136,16 +168,16 @@ def layers_within(layer: Any) -> list[Any]:
     return list(found.values())[::-1]
 
 
-def layer_names(model: Any) -> list[str]:
+def layer_names(model: Any) -> Names:
     """Return the paths of the layers that own weights, in declaration order (NAM-1); raises as ``read`` does."""
-    return list(read(model).layers)
+    return read(model).layer_names
 
 
-def declared_names(model: Any, kind: Literal["layers", "parameters"]) -> list[str]:
+def declared_names(model: Any, kind: Literal["layers", "parameters"]) -> Names:
     """Return what names of that kind a schedule may have for ``model``, in declaration order."""
     return layer_names(model) if kind == "layers" else variable_names(model)
 
 
-def variable_names(model: Any) -> list[str]:
+def variable_names(model: Any) -> Names:
     """Return the names of the variables that can be trained, in declaration order; raises as ``variables`` does."""
-    return list(read(model).variables)
+    return read(model).variable_names
