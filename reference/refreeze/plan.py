@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from refreeze.dialects import Dialect, files
+from refreeze.dialects import Dialect, Run, files
 from refreeze.dialects import dialect as find_dialect
 from refreeze.errors import InvalidSpec
 from refreeze.limits import checked_names
@@ -97,10 +97,12 @@ def plan(
     [(0, 2, ['stem']), (2, 5, [])]
     """
     if isinstance(spec, Configuration):
-        run = {"total": total, "steps_per_epoch": steps_per_epoch}
-        policy, unit = spec.policy(names, **run), spec.dialect.unit
-        rates = spec.dialect.learning_rates(spec.config, names, **run)
-        mentioned = [name for name in _texts(msgspec.to_builtins(spec.config)) if name in policy.names]
+        run = Run(total=check_int("total", total), steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1))
+        language, config, unit = spec.dialect, spec.dialect.parse(spec.config), spec.dialect.unit
+        policy = language.build(config, names, run)
+        rates = None if language.rates is None else language.rates(config, names, run)
+        texts = _texts(msgspec.to_builtins(config)) if names is None else ()
+        mentioned = [name for name in texts if name in policy.names]
     else:
         if unit not in ("epochs", "steps"):
             raise InvalidSpec("unit", unit, "'epochs' or 'steps'")
