@@ -1,7 +1,8 @@
-"""Pictures of schedules: a row for each name, from the input on, over the ticks; as a figure, and as text.
+"""Pictures of schedules, as figures and as text: a row for each name, from the input on, with the ticks along it.
 
-Both show the same: when each name is frozen, the boundaries, the learning rates that are set. Neighbouring names with
-equal schedules share a row if there are many. Figures need matplotlib, the extra ``plot``; its state stays untouched.
+A figure and a text show the same: when each name is frozen, the boundaries, and the learning rates that are set. If
+there are many names, neighbours with equal schedules share a row. Figures need matplotlib, the extra ``plot``; they
+leave its global settings as they are.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def test_the_readme_shows_an_executor(tmp_path):
     arguments = ("--refreeze", "trains:Mine", "--refreeze-level", "execution", "-k", "EXE-12", "-q")
     code, output = run_pytest(tmp_path, *arguments)
     assert code == 0, output
-    assert "1 passed, 17 deselected" in output
+    assert "1 passed, " in output
 
 
 def refreeze(folder, *arguments):

@@ -71,6 +71,15 @@ def test_a_room_imports_what_the_map_says(room):
     assert imported(room) <= table()[room].may | table()[room].needs
 
 
+def test_the_tests_lie_as_the_package_does():
+    """A file for each module at the top, a folder for each package; the others are named here."""
+    tests = ROOT / "tests"
+    files = {path.stem.removeprefix("test_") for path in tests.glob("test_*.py")}
+    folders = {path.parent.name for path in tests.glob("*/test_*.py")}
+    assert files - rooms() <= {"import", "typing"}
+    assert folders - rooms() <= {"docs", "peers"}
+
+
 PAGES = [*written(), *READMES]
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks: two runs of them compared, and one reported, with pictures. Reads what pytest-benchmark stores."""
+"""Runs of the benchmarks, as pytest-benchmark stores them: two are compared, or one is reported with pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _compare(
     ] = None,
     storage: Annotated[str, typer.Option(metavar="FOLDER", help="Where stored runs are.")] = ".benchmarks",
 ) -> None:
-    """Print NEW / OLD for every benchmark: exit 0, or 1 past a threshold, or 2 if the input is at fault."""
+    """Print NEW / OLD for every benchmark. Exits 0, or 1 if a threshold is passed, or 2 if the input is wrong."""
     raise typer.Exit(compare(old, new, fail or (), storage))
 
 

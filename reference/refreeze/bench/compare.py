@@ -1,4 +1,4 @@
-"""Two runs compared: how many times as long every benchmark takes, and whether a threshold is passed."""
+"""Comparing two runs: how many times as long each benchmark takes, and whether that passes a threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of one run: bars for switches, curves over boundaries and over frozen sets. Needs the extra ``plot``."""
+"""Pictures of one run: bars for switches, curves for boundaries and for frozen sets. They need the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ Curves = dict[str, list[tuple[float, float]]]
 
 
 def pictures(run: StoredRun) -> dict[str, tuple[str, Figure]]:
-    """Return name -> what it shows and the figure, of those that the run has the figures for."""
+    """Return a dictionary from the name of a picture to what it shows and the figure, without pictures of no data.
+
+    Raises ``Unsupported`` without matplotlib.
+    """
     try:
         from matplotlib import style
     except ImportError:

@@ -1,4 +1,4 @@
-"""One run reported: Markdown and HTML, with pictures, and whether it shows what is required."""
+"""Reporting one run, in Markdown and HTML, with pictures, and with what is required of it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _measured(found: Sequence[Benchmark]) -> str:
 
 
 def _beside(bench: Benchmark) -> Iterator[str]:
-    """Yield what was counted, and measured beside the time itself."""
+    """Yield what a benchmark counted, and what it measured besides its time."""
     extra, time = bench.extra_info, bench.stats.median
     fit = statistics.median(extra.fit_seconds or [0.0])
     if traced := extra.trace_seconds:

@@ -1,6 +1,6 @@
-"""What a run of the benchmarks must show: a file of requirements, each compared with what the run has measured.
+"""What a run of the benchmarks must show: a file of requirements, which are compared with what the run has measured.
 
-The file is TOML with one table ``[[requirement]]`` for each, whose keys are those of ``Requirement``.
+The file is TOML. It has a table ``[[requirement]]`` for each requirement, with the keys of the class ``Requirement``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Requirement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """What the report calls it."""
     of: Name
     by: Name | None = None
-    """If absent: what was measured in turn with the rounds of ``of``."""
+    """If it is absent, ``of`` is compared with what it measured in turn with its rounds."""
     less: Literal["fit_seconds"] | None = None
-    """What is taken off ``of``: the median of what it measured beside."""
+    """The times of ``of`` whose median is taken off its own time."""
     plus: Literal["fit_after_seconds"] | None = None
-    """What is added to ``by``: the median of what it measured beside."""
+    """The times of ``by`` whose median is added to its own time."""
     least: float | None = None
     most: float | None = None
 

@@ -1,4 +1,4 @@
-"""Stored runs: what is read of a JSON file of pytest-benchmark, and ratios of its times.
+"""Stored runs: the parts of a JSON file of pytest-benchmark that are used, and ratios of its times.
 
 Times are medians. A ratio of two times has a spread too, from the smallest to the largest that their quartiles give.
 A run is rejected if it holds what no run can hold: a time that is not a number above 0, quartiles that are not in
@@ -48,7 +48,7 @@ class Stats(Struct, frozen=True, kw_only=True):
 
 
 class Extra(Struct, frozen=True, kw_only=True):
-    """What a benchmark of this project says about itself; one of another has none of it."""
+    """What a benchmark of this project says about itself. A benchmark of another project says nothing of it."""
 
     question: Line = ""
     """What it asks."""
@@ -66,7 +66,7 @@ class Extra(Struct, frozen=True, kw_only=True):
     fit_seconds: list[Time] = []
     """Fits of one step, without a switch."""
     fit_after_seconds: list[Time] = []
-    """The same right after the switch."""
+    """Fits of one step, right after the switch."""
     trace_seconds: list[Time] = []
     """Traces of the train step, ``traces_per_switch`` of them in each round."""
     beside_seconds: list[Time] = []
