@@ -173,19 +173,6 @@ def test_a_program_that_cannot_be_started():
             load(command=nothing)
 
 
-def test_a_program_that_supports_nothing_has_nothing_checked():
-    found = verdict(name="supports-nothing")
-    assert found.fault is None
-    assert {result.verdict for result in found.results} == {"unsupported"}
-    assert found.exit_code == 2
-
-
-def test_a_right_program_has_an_answer():
-    adapter = load(command=command("right"))
-    assert str(adapter.ask(REQUEST)) == "[0, 3) -"
-    adapter.close()
-
-
 def hangs(request):
     time.sleep(60)
 

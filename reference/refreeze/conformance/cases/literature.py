@@ -237,7 +237,7 @@ CHAIN_THAW = of_layers(
     chain_thaw(listed=False),
     {"epochs": [1, 2], "new": ["head"], "layers": ["stem", "head"], "initial_learning_rate": 0.5, "learning_rate": 1.5},
     [
-        *at(("epochs",), 0, 1.0, *WRONG_INTS, [], [1], [1, 1, 1], [1, 0], [1, True], [1, "2"], DROP),
+        *at(("epochs",), 0, 1.0, True, *WRONG_INTS, [], [1], [1, 1, 1], [1, 0], [1, True], [1, "2"], DROP),
         *at(("new",), [], {}, "head", 3, [1], ["head", "head"]),
         *at(("initial_learning_rate",), *WRONG_RATES),
         *at(("learning_rate",), *WRONG_RATES),
