@@ -6,6 +6,7 @@ slow, and knows neither boundaries nor numpy. ``strategies`` draws the expressio
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -35,10 +36,10 @@ def says(expression: tuple[Any, ...], tick: int) -> Says:
         case ("rate", learning_rate, every):
             return Says(rates=frozenset({learning_rate} if tick == 0 or (every and tick % every == 0) else ()))
         case ("round_robin", layers, window, span):
-            return Says(round_robin(layers, window, tick // span), frozenset(layers))
+            return Says(round_robin(layers, window, tick // span), frozenset().union(*layers))
         case ("random_windows", layers, window, span, seed, stream):
             drawn = draw(len(layers), window, words(seed, stream, tick // span))
-            return Says(frozenset(layers[place] for place in drawn), frozenset(layers))
+            return Says(frozenset().union(*(layers[place] for place in drawn)), frozenset().union(*layers))
         case ("union", *parts):
             return Says(
                 *(frozenset().union(*field) for field in zip(*(says(part, tick) for part in parts), strict=True))
@@ -89,12 +90,12 @@ def outcome(call: Callable[[], Any]) -> Any:
         return conflict.tick, conflict.rates
 
 
-def round_robin(layers: Sequence[str], window: int, k: int) -> frozenset[str]:
-    """RR-1, by walking: from the first layer, ``k`` times a whole window on."""
+def round_robin(layers: Sequence[Sequence[str]], window: int, k: int) -> frozenset[str]:
+    """RR-1, by walking: from the first unit of layers, ``k`` times a whole window on."""
     place = 0
     for _ in range(k * window):
         place = place + 1 if place + 1 < len(layers) else 0
-    return frozenset((*layers, *layers)[place : place + window])
+    return frozenset().union(*(*layers, *layers)[place : place + window])
 
 
 def vl3d(config: Sequence[dict[str, Any]], names: Sequence[str], tick: int) -> Says:
@@ -105,28 +106,38 @@ def vl3d(config: Sequence[dict[str, Any]], names: Sequence[str], tick: int) -> S
         start, stop = spec["training_interval"]
         if not start <= tick < stop:
             continue
-        layers, strategy, since = vl3d_layers(spec["layers"], names), spec.get("strategy"), tick - start
+        found, strategy, since = units(spec["layers"], names), spec.get("strategy"), tick - start
         if strategy is None:
-            frozen |= set(layers)
+            frozen.update(*found)
             begins = since == 0
         else:
             k, offset = divmod(since, strategy["iterative_span"])
             begins = offset == 0
             if strategy["type"] == "round_robin":
-                frozen |= round_robin(layers, strategy["window_size"], k)
+                frozen |= round_robin(found, strategy["window_size"], k)
             else:
-                drawn = draw(len(layers), strategy["window_size"], words(strategy.get("seed", 0), number, k))
-                frozen |= {layers[place] for place in drawn}
+                drawn = draw(len(found), strategy["window_size"], words(strategy.get("seed", 0), number, k))
+                frozen.update(*(found[place] for place in drawn))
         if begins and spec.get("initial_learning_rate") is not None:
             rates.add(spec["initial_learning_rate"])
     return Says(frozenset(frozen), frozenset(), frozenset(rates))
 
 
-def vl3d_layers(layers: list[str] | str, names: Sequence[str]) -> list[str]:
-    """NAM-1 and the half of NAM-3 about containers."""
+def units(layers: list[Any] | str, names: Sequence[str]) -> list[list[str]]:
+    """NAM-1, NAM-4, NAM-5, and the half of NAM-3 about containers."""
     if isinstance(layers, str):
-        return {"all": list(names), "all_reverse": list(reversed(names))}[layers]
-    return [name for layer in layers for name in names if name == layer or name.startswith(f"{layer}/")]
+        return [[name] for name in {"all": names, "all_reverse": reversed(names)}[layers]]
+    found = []
+    for entry in layers:
+        each = isinstance(entry, dict)
+        inside = [] if each else [name for name in names if f"{name}/".startswith(f"{entry}/")]
+        parts: dict[str, list[str]] = {entry: inside} if inside else {}
+        for name in () if inside else names:
+            above = [name[:end] for end in range(len(name) + 1) if f"{name}/"[end] == "/"]
+            if matching := [path for path in above if fnmatch.fnmatchcase(path, entry["each"] if each else entry)]:
+                parts.setdefault(min(matching, key=len), []).append(name)
+        found += list(parts.values()) if each else [[name for part in parts.values() for name in part]]
+    return found
 
 
 def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import refreeze
 from hypothesis import strategies as st
-from per_tick import Says, vl3d_layers
+from per_tick import Says, units
 from refreeze import Policy, Segment
 
 NAMES = ("a", "b", "c", "d")
@@ -26,7 +26,9 @@ def names(min_size: int = 0) -> st.SearchStrategy[tuple[str, ...]]:
 
 @st.composite
 def windows(draw: st.DrawFn, kind: str) -> tuple[Any, ...]:
-    layers = draw(names(min_size=1))
+    layers = draw(names(min_size=1))  # one or two names a unit: a name of one letter is a unit by itself
+    if len(layers) > 1 and draw(st.booleans()):
+        layers = (layers[:2], *layers[2:])
     window, span = draw(st.integers(1, len(layers))), draw(st.integers(1, 5))
     return kind, layers, window, span, *((draw(WORDS), draw(WORDS)) if kind == "random_windows" else ())
 
@@ -130,10 +132,11 @@ def vl3d_specs(
     starts: st.SearchStrategy[int] = STARTS,
 ) -> dict[str, Any]:
     some = st.lists(st.sampled_from(declared), unique=True, min_size=1)
-    containers = [["body"], ["body/deep", "body/conv1"]] if "body/deep/conv3" in declared else []
-    layers = draw(some | st.sampled_from(["all", "all_reverse", *containers]))
+    forms = [["head", "body"], ["body/deep", "body/conv1"], ["*conv?", "st*"], [{"each": "body/*"}], [{"each": "*e*"}]]
+    whole = "body/deep/conv3" in declared and "head" in declared
+    layers = draw(some | st.sampled_from(["all", "all_reverse", [{"each": "*"}], *(forms if whole else [])]))
     start = draw(starts)
-    n = len(vl3d_layers(layers, declared))
+    n = len(units(layers, declared))
     optional = {
         "strategy": draw(st.none() | _strategies("round_robin", n) | _strategies("random", n)),
         "initial_learning_rate": draw(st.none() | rates),

@@ -1,19 +1,24 @@
-"""Selectors: which of the declared names are meant. Each fails loudly if it means none of them (NAM-2, NAM-3).
+"""Selectors: which of the declared names are meant. Each fails loudly if it means none of them (NAM-1..5).
 
-A selector is a function from the declared names, in declaration order, to the chosen ones, in that order unless it
-says otherwise. Names may be paths: ``backbone/conv1`` lies in the container ``backbone``.
+A selector is a value. It is called with the declared names, in declaration order, and with the place that its errors
+name. Names may be paths: ``backbone/conv1`` lies in the container ``backbone``.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-from refreeze.errors import EmptySelection, InvalidSpec, UnknownName
+from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel, UnknownName
 
-Selector = Callable[[Sequence[str]], tuple[str, ...]]
+T = TypeVar("T", bound=Hashable)
+Unit = tuple[str, ...]
+"""Layers that move together (NAM-4)."""
 
 
 class Names(tuple[str, ...]):
@@ -29,128 +34,219 @@ class Names(tuple[str, ...]):
         return made
 
 
-def _paths(names: Sequence[str]) -> dict[str, str]:
+def _by_path(names: Sequence[str]) -> dict[str, str]:
     """Return the name by each path that it has: itself, and its aliases."""
-    return {name: name for name in names} | dict(getattr(names, "aliases", {}))
+    return {name: name for name in listed(names, "names")} | dict(getattr(names, "aliases", {}))
 
 
-def _matching(where: str, shown: object, test: Callable[[str], object]) -> Selector:
-    def select(names: Sequence[str]) -> tuple[str, ...]:
-        matching = {name for path, name in _paths(names).items() if test(path)}
-        if not matching:
-            raise EmptySelection(where, shown)
-        return tuple(name for name in names if name in matching)
+def listed(names: Iterable[str], where: str) -> tuple[str, ...]:
+    """Return ``names`` as a tuple; raises ``InvalidSpec`` for a string, whose letters are no names, and for no strings.
 
-    return select
-
-
-def everything(where: str = "names") -> Selector:
-    """Return the selector of all names, in declaration order (NAM-1)."""
-    return _matching(where, "all", lambda name: True)
+    >>> listed(["a", "b"], "names")
+    ('a', 'b')
+    """
+    found = () if isinstance(names, str) else names if isinstance(names, tuple) else tuple(names)
+    if isinstance(names, str) or not all(isinstance(name, str) for name in found):
+        raise InvalidSpec(where, names, "a list of names")
+    return found
 
 
-def in_reverse(selector: Selector) -> Selector:
-    """Return the selector of the same names in the reverse order (NAM-1)."""
-    return lambda names: selector(names)[::-1]
+def distinct(values: Iterable[T], where: str) -> tuple[T, ...]:
+    """Return ``values`` as a tuple; raises ``InvalidSpec`` for a string, and with those that occur more than once."""
+    if isinstance(values, str):
+        raise InvalidSpec(where, values, "a list of names")
+    values = values if isinstance(values, tuple) else tuple(values)
+    if repeated := [value for value, count in Counter(values).items() if count > 1]:
+        raise InvalidSpec(where, list(values), f"distinct names (repeated: {', '.join(map(repr, repeated))})")
+    return values
 
 
-def distinct(names: Iterable[str], where: str) -> tuple[str, ...]:
-    """Return ``names`` as a tuple; raises ``InvalidSpec`` with those that occur more than once."""
-    names = names if isinstance(names, tuple) else tuple(names)
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise InvalidSpec(where, list(names), f"distinct names (repeated: {', '.join(map(repr, repeated))})")
-    return names
-
-
-def exactly(*wanted: str, where: str = "names") -> Selector:
-    """Return the selector of the names ``wanted``, in the order in which they are wanted.
+@dataclass(frozen=True)
+class Exactly:
+    """The names ``wanted``, in the order in which they are wanted.
 
     Raises ``UnknownName`` with every missing one (NAM-2), ``InvalidSpec`` for one wanted twice.
 
-    >>> exactly("c", "a")(["a", "b", "c"])
+    >>> Exactly(("c", "a"))(["a", "b", "c"])
     ('c', 'a')
     """
 
-    def select(names: Sequence[str]) -> tuple[str, ...]:
-        paths = _paths(names)
-        if missing := [name for name in wanted if name not in paths]:
+    wanted: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wanted", listed(self.wanted, "wanted"))
+
+    def __call__(self, names: Sequence[str], where: str = "names") -> tuple[str, ...]:
+        """Return the names that are meant."""
+        by_path = _by_path(names)
+        if missing := [name for name in self.wanted if name not in by_path]:
             raise UnknownName(where, missing, names)
-        return distinct((paths[name] for name in wanted), where)
-
-    return select
+        return distinct((by_path[name] for name in self.wanted), where)
 
 
-def under(*wanted: str, where: str = "names", separator: str = "/") -> Selector:
-    """Return the selector of the names ``wanted``, in that order; a container stands for every name in it (NAM-3).
+class _Matching:
+    def matches(self, name: str) -> bool:
+        raise NotImplementedError
 
-    Containers that share a layer each stand for it. Raises ``UnknownName`` with all that are neither (NAM-2),
-    ``InvalidSpec`` for a path meant twice.
+    def __call__(self, names: Sequence[str], where: str = "names") -> tuple[str, ...]:
+        """Return the names that match, in declaration order; raises ``EmptySelection`` if none does (NAM-3)."""
+        chosen = {name for path, name in _by_path(names).items() if self.matches(path)}
+        if not chosen:
+            raise EmptySelection(where, str(self))
+        return tuple(name for name in names if name in chosen)
 
-    >>> under("head", "backbone")(["backbone/conv1", "backbone/conv2", "head"])
-    ('head', 'backbone/conv1', 'backbone/conv2')
+
+@dataclass(frozen=True)
+class Prefix(_Matching):
+    """The names that begin with ``start``, as plain text: ``conv1`` matches ``conv10`` too.
+
+    >>> Prefix("conv1")(["conv1", "conv2", "conv10"])
+    ('conv1', 'conv10')
     """
 
-    def select(names: Sequence[str]) -> tuple[str, ...]:
-        paths = _paths(names)
-        meant: dict[str, list[str]] = {path: [path] for path in paths}
-        for path in paths:
-            for end in (place for place, char in enumerate(path) if char == separator):
-                meant.setdefault(path[:end], []).append(path)
-        if missing := [name for name in wanted if name not in meant]:
-            raise UnknownName(where, missing, meant)
-        return tuple({paths[leaf]: None for leaf in distinct((leaf for name in wanted for leaf in meant[name]), where)})
+    start: str
 
-    return select
+    def matches(self, name: str) -> bool:
+        """Return whether ``name`` begins so."""
+        return name.startswith(self.start)
+
+    def __str__(self) -> str:
+        return self.start
 
 
-def prefix(start: str, where: str = "prefix") -> Selector:
-    """Return the selector of the names that start with ``start``, as plain text: ``conv1`` matches ``conv10`` too."""
-    return _matching(where, start, lambda name: name.startswith(start))
+@dataclass(frozen=True)
+class Glob(_Matching):
+    """The names that any fnmatch pattern matches as a whole, case-sensitively on every platform.
 
-
-def glob(*patterns: str, where: str = "glob") -> Selector:
-    """Return the selector of the names that any fnmatch pattern matches, case-sensitively on every platform.
-
-    >>> glob("block?/*")(["block1/conv", "block10/conv", "Block2/conv"])
+    >>> Glob(("block?/*",))(["block1/conv", "block10/conv", "Block2/conv"])
     ('block1/conv',)
     """
-    return _matching(where, " or ".join(patterns), lambda name: any(fnmatch.fnmatchcase(name, p) for p in patterns))
+
+    patterns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patterns", listed(self.patterns, "patterns"))
+
+    def matches(self, name: str) -> bool:
+        """Return whether any pattern matches ``name``."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns)
+
+    def __str__(self) -> str:
+        return " or ".join(self.patterns)
 
 
-def regex(pattern: str, where: str = "regex") -> Selector:
-    """Return the selector of the names that ``pattern`` matches as a whole; ``InvalidSpec`` if it is malformed."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InvalidSpec(where, pattern, f"a regular expression ({error})") from None
-    return _matching(where, pattern, compiled.fullmatch)
+@dataclass(frozen=True)
+class Each:
+    """In a list of layers: each match of ``pattern`` is a unit of its own (NAM-5)."""
+
+    pattern: str
 
 
-def alias(name: str, table: Mapping[str, Sequence[str]], where: str = "alias") -> Selector:
-    """Return the selector of what any glob of ``table[name]`` matches; a name not in the table is a glob itself."""
-    return glob(*table.get(name, [name]), where=where)
+@dataclass(frozen=True)
+class Layers:
+    """What a configuration calls layers: "all", "all_reverse", one ``Each``, or a list of entries (NAM-1..5).
+
+    An entry is a name, a container, a pattern (a string with ``*``, ``?`` or ``[`` that is itself no name) or an
+    ``Each``. A pattern is matched with the paths of layers and of containers; inside of a container that it matches it
+    is not matched again. Each entry is one unit, but an ``Each`` is as many as it matches.
+
+    >>> names = ["stem", "block1/conv", "block1/norm", "block2/conv", "head"]
+    >>> Layers(("head", "block1")).units(names)
+    (('head',), ('block1/conv', 'block1/norm'))
+    >>> Layers((Each("block*"), "*e*")).units(names)
+    (('block1/conv', 'block1/norm'), ('block2/conv',), ('stem', 'head'))
+    """
+
+    entries: tuple[str | Each, ...] | Each | str
+
+    def __post_init__(self) -> None:
+        if isinstance(self.entries, list):
+            object.__setattr__(self, "entries", tuple(self.entries))
+
+    def units(self, names: Sequence[str] | None, where: str = "layers") -> tuple[Unit, ...]:
+        """Return the units that are meant, in the order of the entries; of "all" every layer is one.
+
+        If the names are not known, None, an entry stands for itself. Raises ``NeedsModel`` for what says something only
+        with names, ``UnknownName`` with all missing ones, ``EmptySelection`` for a pattern that matches nothing, and
+        ``InvalidSpec`` for a layer in two units, and for what is no such list.
+        """
+        units = self._units(names, where)
+        distinct(itertools.chain(*units), where)
+        return units
+
+    def __call__(self, names: Sequence[str] | None, where: str = "layers") -> Unit:
+        """Return the layers of all units; raises as ``units`` does, but two containers may share a layer."""
+        return tuple(dict.fromkeys(itertools.chain(*self._units(names, where))))
+
+    def _units(self, names: Sequence[str] | None, where: str) -> tuple[Unit, ...]:
+        if self.entries in ("all", "all_reverse"):
+            if names is None:
+                raise NeedsModel(where, self.entries)
+            if not (every := [(name,) for name in listed(names, "names")]):
+                raise EmptySelection(where, self.entries)
+            return tuple(every[::-1] if self.entries == "all_reverse" else every)
+        if isinstance(self.entries, Each):
+            places: list[tuple[str, str | Each]] = [(where, self.entries)]
+        elif isinstance(self.entries, tuple) and all(isinstance(entry, str | Each) for entry in self.entries):
+            places = [(f"{where}[{number}]", entry) for number, entry in enumerate(distinct(self.entries, where))]
+        else:
+            raise InvalidSpec(where, self.entries, "a list of layers, 'all' or 'all_reverse'")
+        by_path = {} if names is None else _by_path(names)
+        inside = _inside(by_path)
+        patterns = {place: text for place, entry in places if (text := _pattern(entry, inside)) is not None}
+        plain = [entry for place, entry in places if isinstance(entry, str) and place not in patterns]
+        if names is None:
+            for place, pattern in patterns.items():
+                raise NeedsModel(place, pattern)
+            check_apart(None, where, plain)
+            return tuple((entry,) for entry in plain)
+        if missing := [entry for entry in plain if entry not in inside]:
+            raise UnknownName(where, missing, dict.fromkeys((*by_path, *inside)))
+        units: list[list[str]] = []
+        for place, entry in places:
+            found = _outermost(patterns[place], inside, place) if place in patterns else [inside[str(entry)]]
+            units += found if isinstance(entry, Each) else [list(itertools.chain(*found))]
+        distinct(itertools.chain(*units), where)
+        return tuple(tuple(dict.fromkeys(by_path[path] for path in unit)) for unit in units)
 
 
-def group(index: int, groups: Sequence[Sequence[str]], where: str = "group") -> Selector:
-    """Return the selector of the names of ``groups[index]``; raises ``InvalidSpec`` for an index beyond the ends."""
-    if type(index) is not int or not -len(groups) <= index < len(groups):
-        raise InvalidSpec(where, index, f"an integer in {-len(groups)}..{len(groups) - 1}")
-    return exactly(*groups[index], where=where)
+def _inside(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Return the paths in each path and container, a container before what is in it."""
+    inside: dict[str, list[str]] = {}
+    for path in paths:
+        for start in itertools.accumulate(path.split("/"), "{}/{}".format):
+            inside.setdefault(start, []).append(path)
+    return inside
 
 
-def any_of(*selectors: Selector) -> Selector:
-    """Return the selector of the names that any of ``selectors`` chooses, in declaration order."""
-    return lambda names: tuple(filter({name for select in selectors for name in select(names)}.__contains__, names))
+def _pattern(entry: str | Each, inside: Container[str]) -> str | None:
+    """Return the pattern that ``entry`` is, None if it is a name."""
+    if isinstance(entry, Each):
+        return entry.pattern
+    return entry if entry not in inside and re.search(r"[*?\[]", entry) else None
 
 
-def except_for(selector: Selector, *exceptions: Selector, where: str = "except") -> Selector:
-    """Return the selector of what ``selector`` chooses and no exception does (NAM-3)."""
+def _outermost(pattern: str, inside: Mapping[str, list[str]], where: str) -> list[list[str]]:
+    """Return what is in each path that ``pattern`` matches and that lies in no other such path."""
+    matches, found, taken = re.compile(fnmatch.translate(pattern)).match, [], set[str]()
+    for path, paths in inside.items():
+        if paths[0] not in taken and matches(path):
+            found.append(paths)
+            taken.update(paths)
+    if not found:
+        raise EmptySelection(where, pattern)
+    return found
 
-    def select(names: Sequence[str]) -> tuple[str, ...]:
-        dropped = {name for exception in exceptions for name in exception(names)}
-        chosen = tuple(name for name in selector(names) if name not in dropped)
-        if not chosen:
-            raise EmptySelection(where, sorted(dropped))
-        return chosen
 
-    return select
+def check_apart(names: Sequence[str] | None, where: str, *lists: Iterable[object]) -> None:
+    """Raise ``NeedsModel`` if ``names`` is None and one of those in ``lists`` lies in another (NAM-3).
+
+    What else is in that one is not known then.
+
+    >>> check_apart(None, "layers", ["backbone", "head"], ["backbone2/norm"])
+    """
+    every = {name for part in lists for name in part if isinstance(name, str)} if names is None else set()
+    for name in sorted(every):
+        for container in itertools.accumulate(name.split("/")[:-1], "{}/{}".format):
+            if container in every:
+                raise NeedsModel(where, [container, name])

@@ -79,14 +79,59 @@ def check_keys(config, required, optional):
     need(type(config) is dict and set(required) <= set(config) <= set(required) | set(optional))
 
 
+def entries_list(value):
+    """Names, containers, patterns, and objects such as {"each": "block?"}, none of them twice."""
+    return is_list(value, is_entry, 1) and not any(entry in value[:i] for i, entry in enumerate(value))
+
+
+def is_entry(value):
+    return is_text(value) or is_each(value)
+
+
+def is_each(value):
+    return type(value) is dict and set(value) == {"each"} and is_text(value["each"]) and is_pattern(value["each"])
+
+
+def is_pattern(text):
+    return any(character in text for character in "*?[")
+
+
 def select(wanted, names):
-    """Layers by name, containers opened."""
+    """The units that entries mean, each a list of layers."""
     if names is None:
+        need(all(is_text(entry) and not is_pattern(entry) for entry in wanted), "needs-model")
         apart(wanted)
-        return list(wanted)
-    found = [[name for name in names if name == entry or name.startswith(entry + "/")] for entry in wanted]
-    need(all(found), "unknown-name")
-    return [name for part in found for name in part]
+        return [[entry] for entry in wanted]
+    found = []
+    for entry in wanted:
+        text = entry["each"] if is_each(entry) else entry
+        inside = [name for name in names if name == text or name.startswith(text + "/")]
+        if inside and not is_each(entry):
+            found.append(inside)
+        else:
+            need(is_pattern(text), "unknown-name")
+            parts = outermost(text, names)
+            need(parts, "empty-selection")
+            found += parts if is_each(entry) else [flat(parts)]
+    need(len(set(flat(found))) == len(flat(found)))
+    return found
+
+
+def outermost(pattern, names):
+    """The names, parted by the shortest path above each that the pattern matches."""
+    parts = {}
+    for name in names:
+        steps = name.split("/")
+        for depth in range(1, len(steps) + 1):
+            path = "/".join(steps[:depth])
+            if re.fullmatch(fnmatch.translate(pattern), path):
+                parts.setdefault(path, []).append(name)
+                break
+    return list(parts.values())
+
+
+def flat(units):
+    return [name for unit in units for name in unit]
 
 
 def apart(wanted, names=None):
@@ -95,13 +140,14 @@ def apart(wanted, names=None):
     need(names is not None or not inside, "needs-model")
 
 
-def layers_of(config, names, key="layers"):
-    wanted = config.get(key, "all")
+def layers_of(config, names):
+    """The units of the key `layers`, or of all layers."""
+    wanted = config.get("layers", "all")
     if wanted == "all":
         need(names is not None, "needs-model")
         need(names, "empty-selection")
-        return list(names)
-    need(names_list(wanted))
+        return [[name] for name in names]
+    need(entries_list(wanted))
     return select(wanted, names)
 
 
@@ -122,31 +168,31 @@ def vl3d(config, names, total, per):
             need(is_int(strategy["iterative_span"], 1))
             need(is_int(strategy.get("seed", 0)) and strategy.get("seed", 0) < 2**64)
         if spec["layers"] in ("all", "all_reverse"):
-            layers = layers_of({}, names)
+            units = layers_of({}, names)
             if spec["layers"] == "all_reverse":
-                layers = layers[::-1]
+                units = units[::-1]
         else:
-            need(names_list(spec["layers"]))
-            layers = select(spec["layers"], names)
-        need(strategy is None or strategy["window_size"] <= len(layers))
-        specs.append((layers, interval, strategy, rate))
-    apart([layer for layers, *_ in specs for layer in layers], names)
+            units = layers_of(spec, names)
+        need(strategy is None or strategy["window_size"] <= len(units))
+        specs.append((units, interval, strategy, rate))
+    apart([layer for units, *_ in specs for layer in flat(units)], names)
 
     def at(tick):
         frozen, rates = set(), set()
-        for number, (layers, (begin, end), strategy, rate) in enumerate(specs):
+        for number, (units, (begin, end), strategy, rate) in enumerate(specs):
             if not begin <= tick < end:
                 continue
             if strategy is None:
-                frozen |= set(layers)
+                frozen |= set(flat(units))
                 begins = tick == begin
             else:
                 k = (tick - begin) // strategy["iterative_span"]
                 window = strategy["window_size"]
                 if strategy["type"] == "round_robin":
-                    frozen |= {layers[(k * window + j) % len(layers)] for j in range(window)}
+                    frozen |= set(flat(units[(k * window + j) % len(units)] for j in range(window)))
                 else:
-                    frozen |= {layers[p] for p in drawn(strategy.get("seed", 0), number, k, len(layers), window)}
+                    places = drawn(strategy.get("seed", 0), number, k, len(units), window)
+                    frozen |= set(flat(units[place] for place in places))
                 begins = (tick - begin) % strategy["iterative_span"] == 0
             if begins and rate is not None:
                 rates.add(rate)
@@ -320,9 +366,10 @@ def fastai(config, names, total, per):
         need(is_bool(call.get("do_freeze", True)))
     groups, every = groups_of(config["groups"], names)
     batch_norm = config.get("batch_norm", [])
-    need(batch_norm == [] or names_list(batch_norm))
+    need(batch_norm == [] or entries_list(batch_norm))
+    batch_norm = flat(select(batch_norm, names))
     apart([*every, *batch_norm], names)
-    batch_norm = set(select(batch_norm, names))
+    batch_norm = set(batch_norm)
 
     def at(epoch):
         trained, inference = every, False
@@ -341,8 +388,11 @@ def fastai(config, names, total, per):
 
 
 def groups_of(groups, names):
-    need(is_list(groups, names_list, 1))
-    groups = [select(group, names) for group in groups]
+    """A list is one group, an `each` alone as many as it matches."""
+    need(is_list(groups, lambda group: is_each(group) or entries_list(group), 1))
+    units = [select([group] if is_each(group) else group, names) for group in groups]
+    parted = [found if is_each(group) else [flat(found)] for group, found in zip(groups, units, strict=True)]
+    groups = [group for part in parted for group in part]
     every = {name for group in groups for name in group}
     apart(every, names)
     need(len(every) == sum(map(len, groups)))
@@ -363,12 +413,12 @@ def composer(config, names, total, per):
     check_keys(config, [], ["freeze_start", "freeze_level", "layers"])
     begin, level = share(config.get("freeze_start", 0.5)), share(config.get("freeze_level", 1.0))
     need(begin < 1)
-    layers = layers_of(config, names)
+    units = layers_of(config, names)
 
     def at(epoch):
         now = Fraction(epoch, total)
-        count = level * (now - begin) / (1 - begin) * (len(layers) - 1) if now > begin else 0
-        return set(layers[: int(count)]), set(), set()
+        count = level * (now - begin) / (1 - begin) * (len(units) - 1) if now > begin else 0
+        return set(flat(units[: int(count)])), set(), set()
 
     return at
 
@@ -381,14 +431,14 @@ def freezeout(config, names, total, per):
     need(is_bool(config.get("scale_lr", True)))
     need(is_rate(config.get("learning_rate", 1)))
     power = {"linear": 1, "squared": 2, "cubic": 3}[config.get("how_scale", "cubic")]
-    layers = layers_of(config, names)
+    units = layers_of(config, names)
 
     def at(step):
         frozen = set()
-        for i, name in enumerate(layers[:-1]):
-            t = (first + (1 - first) * Fraction(i, len(layers) - 1)) ** power
+        for i, unit in enumerate(units[:-1]):
+            t = (first + (1 - first) * Fraction(i, len(units) - 1)) ** power
             if step > t * total:
-                frozen.add(name)
+                frozen |= set(unit)
         return frozen, set(), set()
 
     return at
@@ -403,7 +453,7 @@ def gradual(config, names, total, per):
     if "groups" in config:
         groups, _ = groups_of(config["groups"], names)
     else:
-        groups = [[name] for name in layers_of({}, names)]
+        groups = layers_of({}, names)
 
     def at(epoch):
         trained = groups[-(epoch // every + 1) :]
@@ -416,11 +466,15 @@ def chain_thaw(config, names, total, per):
     check_keys(config, ["epochs"], ["new", "layers", "initial_learning_rate", "learning_rate"])
     rates = [config.get(key) for key in ("initial_learning_rate", "learning_rate")]
     need(all(rate is None or is_rate(rate) for rate in rates))
-    layers = layers_of(config, names)
-    new = layers_of(config, names, "new") if "new" in config else layers[-1:]
+    units = layers_of(config, names)
+    layers = flat(units)
+    new = flat(layers_of({"layers": config["new"]}, names)) if "new" in config else units[-1]
     apart([*layers, *new], names)
     need(set(new) <= set(layers), "unknown-name")
-    stages = [new, *([name] for name in layers if name not in new)]
+    stages = [new]
+    for unit in units:
+        alone = [name for name in unit if name not in new]
+        stages += [alone] if alone else []
     epochs = config["epochs"]
     need(is_int(epochs, 1) or is_list(epochs, lambda value: is_int(value, 1), 1))
     epochs = [epochs] * len(stages) if is_int(epochs) else epochs
@@ -444,19 +498,20 @@ def lisa(config, names, total, per):
     need(is_int(n_layers, 1))
     need(is_int(interval, 1))
     need(is_int(seed) and seed < 2**64)
-    need("always_on" not in config or names_list(config["always_on"]))
-    always = select(config.get("always_on", []), names)
-    layers = layers_of(config, names)
+    need("always_on" not in config or entries_list(config["always_on"]))
+    always = flat(select(config.get("always_on", []), names))
+    units = layers_of(config, names)
     if config.get("layers", "all") == "all":
-        layers = [name for name in layers if name not in always]
-        need(layers, "empty-selection")
+        units = [[name] for [name] in units if name not in always]
+        need(units, "empty-selection")
+    layers = flat(units)
     apart([*layers, *always], names)
     need(not set(layers) & set(always))
-    need(n_layers <= len(layers))
+    need(n_layers <= len(units))
 
     def at(step):
-        trained = {layers[place] for place in drawn(seed, 0, step // interval, len(layers), n_layers)}
-        return set(layers) - trained, set(), set()
+        trained = flat(units[place] for place in drawn(seed, 0, step // interval, len(units), n_layers))
+        return set(layers) - set(trained), set(), set()
 
     return at
 
@@ -469,12 +524,13 @@ def lightning(config, names, total, per):
     need(is_bool(train_bn))
     need(all(is_rate(config[key]) for key in optional if key in config))
     need(config.get("multiplier", 1) >= 1)
-    need(names_list(config.get("backbone", ["backbone"])))
-    backbone = select(config.get("backbone", ["backbone"]), names)
+    need(entries_list(config.get("backbone", ["backbone"])))
+    backbone = flat(select(config.get("backbone", ["backbone"]), names))
     batch_norm = config.get("batch_norm", [])
-    need(batch_norm == [] or names_list(batch_norm))
-    apart([*backbone, *batch_norm], names)
-    batch_norm = set(select(batch_norm, backbone))
+    need(batch_norm == [] or entries_list(batch_norm))
+    need(names is not None or not any(is_each(entry) or is_pattern(entry) for entry in batch_norm), "needs-model")
+    apart([*backbone, *(entry for entry in batch_norm if is_text(entry))], names)
+    batch_norm = set(flat(select(batch_norm, backbone)))
 
     def at(epoch):
         frozen = set(backbone) if epoch < until else set()

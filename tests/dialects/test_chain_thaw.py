@@ -43,7 +43,8 @@ def test_containers_and_a_part_of_the_layers():
     policy = DIALECT.policy(config, LAYERS, total=9)
     assert policy.names == {"body/conv1", "body/bn", "body/conv10", "head"}
     assert policy.names - policy.frozen_at(0) == {"body/bn"}
-    assert policy.names - policy.frozen_at(3) == {"head"}
+    assert policy.names - policy.frozen_at(1) == {"body/conv1", "body/conv10"}  # the rest of a unit (NAM-4)
+    assert policy.names - policy.frozen_at(2) == {"head"}
 
 
 BAD = [

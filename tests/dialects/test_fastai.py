@@ -14,7 +14,7 @@ from refreeze.dialects.fastai import (
     unfreeze,
 )
 from refreeze.dialects.targets import Target
-from twins import LAYERS, expanded, fastai_cases
+from twins import LAYERS, expanded, fastai_cases, grouped
 
 GROUPS = [["stem"], ["body/conv1", "body/bn", "body/conv10"], ["neck", "head"]]
 
@@ -70,9 +70,9 @@ def test_unfreeze_and_bn_freeze_false_are_not_the_same():
 
 @given(case=fastai_cases)
 def test_the_schedule_is_what_the_calls_do_one_after_the_other(case):
-    groups = [expanded(group, case.names) for group in case.config["groups"]]
+    groups = grouped(case.config["groups"], case.names)
     norms = expanded(case.config.get("batch_norm", []), case.names)
-    grouped = {name for group in groups for name in group}
+    governed = {name for group in groups for name in group}
     policy = DIALECT.policy(case.config, case.names, total=case.total)
     model = learner()
     for epoch in range(case.total):
@@ -84,7 +84,7 @@ def test_the_schedule_is_what_the_calls_do_one_after_the_other(case):
                     freeze_to(model, n, groups)
                 case {"at": at, "call": "freeze" | "unfreeze" as name} if at == epoch:
                     {"freeze": freeze, "unfreeze": unfreeze}[name](model, groups)
-        assert policy.frozen_at(epoch) == frozen_of(model) & grouped
+        assert policy.frozen_at(epoch) == frozen_of(model) & governed
         assert policy.at(epoch).bn_frozen == in_inference_mode(model, norms)
 
 
@@ -139,7 +139,9 @@ def test_batch_normalizations_are_found_by_their_statistics():
     [
         (lambda m: freeze_to(m, True, GROUPS), InvalidSpec, "n = True must be an integer"),
         (lambda m: freeze_to(m, 1.0, GROUPS), InvalidSpec, r"n = 1\.0 must be an integer"),
-        (lambda m: freeze_to(m, 0, [["stem"], ["hed"]]), UnknownName, "groups: unknown 'hed'"),
+        (lambda m: freeze_to(m, 0, [["stem"], ["hed"]]), UnknownName, r"groups\[1\]: unknown 'hed'"),
+        (lambda m: freeze_to(m, 0, ["stem"]), InvalidSpec, r"groups\[0\] = 'stem' must be a list of names"),
+        (lambda m: bn_freeze(m, True, "bn"), InvalidSpec, "batch_norm = 'bn' must be a list of names"),
         (lambda m: bn_freeze(m, "no", []), InvalidSpec, "do_freeze = 'no' must be True or False"),
         (lambda m: bn_freeze(m, True, ["nb"]), UnknownName, "batch_norm: unknown 'nb'"),
     ],

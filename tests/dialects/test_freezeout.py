@@ -7,7 +7,7 @@ from hypothesis import given
 from refreeze import InvalidSpec
 from refreeze.dialects import dialect
 from refreeze.dialects.freezeout import DIALECT
-from twins import LAYERS, Case, freezeout_cases, meant
+from twins import LAYERS, Case, every, freezeout_cases, meant
 
 THREE = ("stem", "body", "head")
 
@@ -39,9 +39,9 @@ def script(case: Case):
     t_0 = case.config.get("t_0", 0.8)
     t_0 = int(t_0.split("/")[0]) / int(t_0.split("/")[1]) if isinstance(t_0, str) else t_0
     power = ["linear", "squared", "cubic"].index(case.config.get("how_scale", "cubic")) + 1
-    layers = meant(case)
-    for i, name in enumerate(layers):
-        lr_ratio = 1.0 if name == layers[-1] else (t_0 + (1 - t_0) * i / (len(layers) - 1)) ** power
+    units = meant(case)
+    for i, name in ((i, name) for i, unit in enumerate(units) for name in unit):
+        lr_ratio = 1.0 if i == len(units) - 1 else (t_0 + (1 - t_0) * i / (len(units) - 1)) ** power
         max_j = case.total * lr_ratio
         for j in range(case.total):
             scale = 0.05 / lr_ratio if case.config.get("scale_lr", True) else 0.05
@@ -56,8 +56,8 @@ def test_the_rates_are_those_of_the_script_while_a_layer_trains(case):
         if name not in policy.frozen_at(step):
             assert rates.learning_rates_at(step)[name] == pytest.approx(expected, rel=1e-9, abs=1e-15)
     for step in range(case.total):
-        assert rates.learning_rates_at(step).keys() == set(meant(case)) - policy.frozen_at(step)
-    assert case.total == 0 or rates.names == set(meant(case))
+        assert rates.learning_rates_at(step).keys() == every(meant(case)) - policy.frozen_at(step)
+    assert case.total == 0 or rates.names == every(meant(case))
 
 
 def test_the_rates_start_at_the_peak_and_change_at_every_step():

@@ -75,12 +75,15 @@ def test_freeze_params_matches_full_names_by_any_pattern_and_freezes_by_default(
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: freeze_params({}, "enc.*"), r"patterns = 'enc\.\*' must be a list of patterns"),
+        (lambda: freeze_params({}, "enc.*"), r"patterns = 'enc\.\*' must be a list of names"),
+        (lambda: apply_freeze_specs({}, [FreezeSpec("a")], {"a": "a*"}), r"patterns = 'a\*' must be a list of names"),
+        (lambda: canonical_freeze_form([FreezeSpec("a")], {"a": "a*"}), r"a = 'a\*' must be a list of names"),
+        (lambda: effective_freeze(0, [], [], "abc"), "valid_modules = 'abc' must be a list of names"),
         (lambda: freeze_params({}, ["a"], frozen="no"), "frozen = 'no' must be True or False"),
         (lambda: freeze_params({}, ["a"], frozen=1), "frozen = 1 must be True or False"),
     ],
 )
-def test_freeze_params_coerces_nothing(call, message):
+def test_no_function_coerces_anything(call, message):
     with pytest.raises(InvalidSpec, match=message):
         call()
 
@@ -259,7 +262,7 @@ BAD = [
     ({"freeze": [{"module": "*", "frozen": 1}]}, InvalidSpec, "freeze[0].frozen = 1 must be bool"),
     ({"freeze": [{"frozen": True}]}, InvalidSpec, "freeze[0] = {'frozen': True} must be an object with the key 'mod"),
     ({"freeze_schedule": [{"start_step": -1, "specs": []}]}, InvalidSpec, "freeze_schedule[0].start_step = -1 must "),
-    ({"freeze_schedule": [{"start_step": 1, "specs": []}]}, InvalidSpec, "freeze_schedule[0].specs = [] must be arr"),
+    ({"freeze_schedule": [{"start_step": 1, "specs": {}}]}, InvalidSpec, "freeze_schedule[0].specs = {} must be arr"),
     ({"module_patterns": {"a": ["x"], "b": []}}, InvalidSpec, "module_patterns['b'] = [] must be array of length >= 1"),
     ({"module_patterns": {"a": ["x"], "b": ["y", 1]}}, InvalidSpec, "module_patterns['b'][1] = 1 must be str"),
     ({"module_patterns": {1: ["x"]}}, InvalidSpec, "module_patterns = {1: ['x']} must be an object whose keys are st"),

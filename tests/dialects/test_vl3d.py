@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from per_tick import encode, outcome, vl3d, vl3d_layers
+from per_tick import encode, outcome, units, vl3d
 from refreeze import Conflict, EmptySelection, InvalidSpec, NeedsModel, UnknownName, segments
 from refreeze.dialects.vl3d import (
     DIALECT,
@@ -179,10 +179,24 @@ def test_NAM_1_all_is_every_name_in_declaration_order_and_all_reverse_the_revers
         (("b", "a"), ["a", "b"], ["b", "a"]),
         (["head", "body"], LAYERS, ["head", "body/conv1", "body/conv2", "body/deep/conv3"]),
         (["body/deep", "stem"], LAYERS, ["body/deep/conv3", "stem"]),
+        (["*conv[13]", {"each": "?e*"}], LAYERS, ["body/conv1", "body/deep/conv3", "neck", "head"]),
     ],
 )
 def test_NAM_3_resolve_layers_keeps_the_order_of_the_entry_and_opens_containers(layers, names, resolved):
-    assert resolve_layers(layers, 0, names) == resolved == vl3d_layers(layers, names or resolved)
+    assert resolve_layers(layers, 0, names) == resolved
+    assert [name for unit in units(layers, names or resolved) for name in unit] == resolved
+
+
+def test_NAM_4_a_window_moves_containers_and_patterns_as_a_whole():
+    """Where VL3D calls get_layer(name), that is a nested model with all that is in it."""
+    names = ["b1/q", "b1/norm", "b2/q", "b2/norm", "head"]
+    windows = {}
+    for layers in (["b1", "b2", "head"], [{"each": "b?"}, "head"], ["b1/*", "b2", "h*"]):
+        config = [
+            spec(layers=layers, training_interval=[0, 3], strategy=STRATEGY | {"iterative_span": 1, "window_size": 1})
+        ]
+        windows[str(layers)] = [sorted(DIALECT.policy(config, names, total=3).frozen_at(tick)) for tick in range(3)]
+    assert set(map(str, windows.values())) == {"[['b1/norm', 'b1/q'], ['b2/norm', 'b2/q'], ['head']]"}
 
 
 def test_NAM_1_all_reverse_is_the_order_in_which_windows_move():
@@ -273,9 +287,9 @@ BAD_CONFIGURATIONS = [
     (spec(layers=[]), f"{FIRST}.layers = [] must be array of length >= 1"),
     (spec(layers="every"), f"{FIRST}.layers = 'every' must be one of 'all', 'all_reverse', or a list"),
     (spec(layers=None), f"{FIRST}.layers = None must be str | array"),
-    (spec(layers=["a", 1]), f"{FIRST}.layers[1] = 1 must be str"),
+    (spec(layers=["a", 1]), f"{FIRST}.layers[1] = 1 must be str | object"),
     (spec(layers=["a", "b", "a"]), f"{FIRST}.layers = ['a', 'b', 'a'] must be distinct names (repeated: 'a')"),
-    (spec(initial_learning_rate=0), f"{FIRST}.initial_learning_rate = 0 must be float > 0.0"),
+    (spec(layers=[{"each": "b"}]), f"{FIRST}.layers[0].each = 'b' must be str matching regex '[*?\\\\[]'"),
     (spec(initial_learning_rate=-0.1), f"{FIRST}.initial_learning_rate = -0.1 must be float > 0.0"),
     (spec(initial_learning_rate=math.nan), f"{FIRST}.initial_learning_rate = nan must be float > 0.0"),
     (spec(initial_learning_rate=math.inf), f"{FIRST}.initial_learning_rate = inf must be finite"),
@@ -322,6 +336,16 @@ BAD_CALLS = [
         lambda: compute_schedule([spec(), spec(layers=["cnov1", "b", "d"])], 20, ["a", "b", "c", "conv1"]),
         UnknownName,
         "freeze_training[1].layers: unknown 'cnov1' (did you mean 'conv1'?), 'd'; known are a, b, c, conv1",
+    ),
+    (
+        lambda: compute_schedule([spec(layers=["a", {"each": "b*"}])], 20),
+        NeedsModel,
+        f"{FIRST}.layers[1] = 'b*' {NEEDS_MODEL}",
+    ),
+    (
+        lambda: compute_schedule([spec(), spec(layers=["a", "b?"])], 20, ["a", "b", "c"]),
+        EmptySelection,
+        "freeze_training[1].layers[1] = 'b?' matches no name",
     ),
     (
         lambda: compute_schedule([spec(layers=["body", "body/x"], strategy=None)], 20, ["body/x", "body/y"]),

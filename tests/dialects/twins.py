@@ -158,7 +158,7 @@ SPECS = st.fixed_dictionaries({"module": st.sampled_from(MODULES)}, optional={"f
 @st.composite
 def kempner_configs(draw: st.DrawFn) -> dict[str, Any]:
     starts = sorted(draw(st.sets(st.integers(0, 26), max_size=4)))
-    stages = [{"start_step": start, "specs": draw(st.lists(SPECS, min_size=1, max_size=3))} for start in starts]
+    stages = [{"start_step": start, "specs": draw(st.lists(SPECS, max_size=3))} for start in starts]
     return {
         "freeze": draw(st.lists(SPECS, max_size=4)),
         "freeze_schedule": stages,
@@ -171,14 +171,20 @@ kempner_cases = st.builds(Case, kempner_configs(), st.permutations(PARAMETERS).m
 
 
 # fastai --------------------------------------------------------------------------------------------------------------
-def expanded(wanted: list[str], names: tuple[str, ...]) -> list[str]:
-    """Return the layers that are meant: a container stands for those in it."""
-    return [name for entry in wanted for name in names if name == entry or name.startswith(entry + "/")]
+def expanded(wanted: list[Any], names: tuple[str, ...]) -> list[str]:
+    """Return the layers that are meant: a container or a pattern stands for those in it."""
+    return [name for unit in per_tick.units(wanted, names) for name in unit]
+
+
+def grouped(groups: list[Any], names: tuple[str, ...]) -> list[list[str]]:
+    """Return the groups: one for a list, one for each match of an ``each`` alone."""
+    parts = [per_tick.units([g], names) if isinstance(g, dict) else [expanded(g, names)] for g in groups]
+    return [group for part in parts for group in part]
 
 
 def fastai(case: Case, epoch: int) -> Says:
     """As ``freeze_to`` and ``set_train_mode`` work: by flags of layers, and of batch normalizations."""
-    groups = [expanded(group, case.names) for group in case.config["groups"]]
+    groups = grouped(case.config["groups"], case.names)
     batch_norm = expanded(case.config.get("batch_norm", []), case.names)
     trainable = {name: True for group in groups for name in group}
     marked = False
@@ -208,13 +214,20 @@ CALLS = st.one_of(
     st.fixed_dictionaries({"call": st.just("bn_freeze"), "at": st.integers(0, 8), "do_freeze": st.booleans()}),
 )
 GROUPS = st.sampled_from(
-    [[[name] for name in LAYERS], [["stem"], ["body"], ["neck", "head"]], [["head"]], [["stem", "body/bn"], ["head"]]]
+    [
+        [[name] for name in LAYERS],
+        [["stem"], ["body"], ["neck", "head"]],
+        [["head"]],
+        [["stem", "body/bn"], ["head"]],
+        [{"each": "body/conv*"}, ["*e*"]],
+        [["neck"], {"each": "[sb]*"}],
+    ]
 )
 fastai_cases = st.builds(
     Case,
     st.fixed_dictionaries(
         {"groups": GROUPS, "calls": st.lists(CALLS, max_size=6)},
-        optional={"batch_norm": st.sampled_from([[], ["body/bn"], ["body/bn", "neck"]])},
+        optional={"batch_norm": st.sampled_from([[], ["body/bn"], ["*/bn", "neck"]])},
     ),
     st.just(LAYERS),
     TOTALS,
@@ -222,19 +235,24 @@ fastai_cases = st.builds(
 
 
 # The literature ------------------------------------------------------------------------------------------------------
-def meant(case: Case) -> list[str]:
-    layers = case.config.get("layers", "all")
-    return list(case.names) if layers == "all" else expanded(layers, case.names)
+def meant(case: Case) -> list[list[str]]:
+    return per_tick.units(case.config.get("layers", "all"), case.names)
+
+
+def every(units: list[list[str]]) -> frozenset[str]:
+    return frozenset(name for unit in units for name in unit)
 
 
 def composer(case: Case, epoch: int) -> Says:
     start, level = (Fraction(str(case.config.get(key, d))) for key, d in (("freeze_start", 0.5), ("freeze_level", 1)))
-    elapsed, layers = Fraction(epoch, case.total), meant(case)
+    elapsed, units = Fraction(epoch, case.total), meant(case)
     share = level * (elapsed - start) / (1 - start) if elapsed > start else Fraction(0)
-    return Says(frozenset(layers[: int(share * (len(layers) - 1))]), frozenset(layers))
+    return Says(every(units[: int(share * (len(units) - 1))]), every(units))
 
 
-PICKED = st.sampled_from([["neck"], ["stem"], ["body", "head"], ["neck", "stem", "body/bn", "head"]])
+PICKED = st.sampled_from(
+    [["neck"], ["stem", {"each": "body/*"}], ["body", "head"], ["neck", "stem", "body/bn", "head"], ["*e*", "b*"]]
+)
 picks = {"layers": st.just("all") | PICKED}
 composer_cases = st.builds(
     Case,
@@ -247,15 +265,15 @@ composer_cases = st.builds(
 def freezeout(case: Case, step: int) -> Says:
     """As the script works: an iteration counter j, and layers that are active until j passes their end."""
     t_0, power = Fraction(str(case.config.get("t_0", 0.8))), case.config.get("how_scale", "cubic")
-    layers = meant(case)
-    active = dict.fromkeys(layers, True)
+    units = meant(case)
+    active = dict.fromkeys(every(units), True)
     for j in range(step + 1):
-        for i, name in enumerate(layers):
-            t = t_0 + (1 - t_0) * Fraction(i, max(1, len(layers) - 1))
+        for i, unit in enumerate(units):
+            t = t_0 + (1 - t_0) * Fraction(i, max(1, len(units) - 1))
             ends = {"linear": t, "squared": t * t, "cubic": t * t * t}[power] * case.total
-            if j > ends and name != layers[-1]:
-                active[name] = False
-    return Says(frozenset(name for name in layers if not active[name]), frozenset(layers))
+            if j > ends and unit is not units[-1]:
+                active |= dict.fromkeys(unit, False)
+    return Says(frozenset(name for name in active if not active[name]), frozenset(active))
 
 
 freezeout_cases = st.builds(
@@ -273,7 +291,7 @@ freezeout_cases = st.builds(
 
 def gradual(case: Case, epoch: int) -> Says:
     groups = case.config.get("groups") or [[name] for name in case.names]
-    groups = [expanded(group, case.names) for group in groups]
+    groups = grouped(groups, case.names)
     training = min(len(groups), epoch // case.config.get("every", 1) + 1)
     frozen = {name for group in groups[: len(groups) - training] for name in group}
     return Says(frozenset(frozen), frozenset(name for group in groups for name in group))
@@ -284,9 +302,10 @@ gradual_cases = st.builds(Case, optional(groups=st.none() | GROUPS, every=st.int
 
 def chain_thaw(case: Case, epoch: int) -> Says:
     """As DeepMoji works: a list of what trains, the last layer brought to its front, all layers at its end."""
-    layers = meant(case)
-    new = expanded(case.config.get("new") or layers[-1:], case.names)
-    order = [new, *([name] for name in layers if name not in new)]
+    layers = every(meant(case))
+    new = expanded(case.config.get("new") or meant(case)[-1], case.names)
+    rest = [[name for name in unit if name not in new] for unit in meant(case)]
+    order = [new, *(unit for unit in rest if unit)]
     lengths = case.config["epochs"]
     lengths = [lengths] * len(order) if isinstance(lengths, int) else lengths
     trains, rates, since = layers, {case.config.get("learning_rate")}, epoch - sum(lengths)
@@ -295,16 +314,16 @@ def chain_thaw(case: Case, epoch: int) -> Says:
             trains, since = stage, epoch - sum(lengths[:number])
             rates = {case.config.get("learning_rate" if number else "initial_learning_rate")}
     rates = frozenset(rates - {None} if since == 0 else ())
-    return Says(frozenset(layers) - frozenset(trains), frozenset(layers), rates)
+    return Says(layers - frozenset(trains), layers, rates)
 
 
 @st.composite
 def chain_thaw_configs(draw: st.DrawFn) -> dict[str, Any]:
     config = draw(optional(initial_learning_rate=st.just(1e-3), learning_rate=st.sampled_from([1e-3, 1e-4])))
     layers = draw(st.just("all") | PICKED)
-    every = expanded(list(LAYERS) if layers == "all" else layers, LAYERS)
-    new = draw(st.none() | some(tuple(every), min_size=1, max_size=3))
-    count = 1 + len(every) - len(new or [0])
+    units = per_tick.units(layers, LAYERS)
+    new = draw(st.none() | some(tuple(name for unit in units for name in unit), min_size=1, max_size=3))
+    count = 1 + sum(any(name not in (new or units[-1]) for name in unit) for unit in units)
     epochs = draw(st.integers(1, 4) | st.lists(st.integers(1, 4), min_size=count, max_size=count))
     return config | {"layers": layers, "new": new, "epochs": epochs}
 
@@ -314,18 +333,19 @@ chain_thaw_cases = st.builds(Case, chain_thaw_configs(), st.just(LAYERS), TOTALS
 
 def lisa(case: Case, step: int) -> Says:
     always_on = expanded(case.config.get("always_on") or [], case.names)
-    layers = [name for name in meant(case) if name not in always_on]
+    units = [unit for unit in meant(case) if unit[0] not in always_on]
     words = per_tick.words(case.config.get("seed", 0), 0, step // case.config["step_interval"])
-    trains = [layers[place] for place in per_tick.draw(len(layers), case.config["n_layers"], words)]
-    return Says(frozenset(layers) - frozenset(trains), frozenset(layers) | frozenset(always_on))
+    trains = [units[place] for place in per_tick.draw(len(units), case.config["n_layers"], words)]
+    return Says(every(units) - every(trains), every(units) | frozenset(always_on))
 
 
 @st.composite
 def lisa_configs(draw: st.DrawFn) -> dict[str, Any]:
     always_on = draw(st.none() | st.sampled_from([["stem"], ["stem", "head"], ["body"]]))
-    every = [name for name in LAYERS if name not in expanded(always_on or [], LAYERS)]
-    layers = draw(st.just("all") | some(tuple(every), min_size=1))
-    count = len(every if layers == "all" else layers)
+    free = [name for name in LAYERS if name not in expanded(always_on or [], LAYERS)]
+    forms = [] if always_on else [["body", "head"], [{"each": "*"}], ["b*", {"each": "*e*"}]]
+    layers = draw(st.sampled_from(["all", *forms]) | some(tuple(free), min_size=1))
+    count = len(free if layers == "all" else per_tick.units(layers, LAYERS))
     seeds = st.integers(0, 3) | st.integers(0, 2**64 - 1)
     numbers = {"n_layers": draw(st.integers(1, count)), "step_interval": draw(st.integers(1, 6))}
     return {"always_on": always_on, "layers": layers, **numbers} | draw(optional(seed=seeds))
@@ -345,7 +365,7 @@ def lightning(case: Case, epoch: int) -> Says:
 lightning_cases = st.builds(
     Case,
     st.fixed_dictionaries(
-        {"backbone": st.sampled_from([["body"], ["stem", "body"], ["body/bn"]])},
+        {"backbone": st.sampled_from([["body"], ["stem", "body"], ["body/bn"], ["*o*"]])},
         optional={
             "unfreeze_backbone_at_epoch": st.integers(0, 12),
             "batch_norm": st.sampled_from([[], ["body/bn"]]),

@@ -41,22 +41,31 @@ function drawn(n, window, seed, stream, k) {
   return places.slice(0, window);
 }
 
-// NAM-1, NAM-2, NAM-3: what "all", "all_reverse" or a list of layers and containers means.
+const isIn = (name, entry) => name === entry || name.startsWith(entry + "/");
+
+// NAM-5: VL3D itself has no patterns, so requests with one are answered with `unsupported`.
+const isPattern = (entry, names) => isObject(entry) ? "each" in entry
+  : typeof entry === "string" && /[*?[]/.test(entry) && !(names ?? []).some((name) => isIn(name, entry));
+const hasPatterns = ({ config, names }) => Array.isArray(config) &&
+  config.some((spec) => [spec?.layers ?? []].flat().some((entry) => isPattern(entry, names)));
+
+// NAM-1 to NAM-4: the units that "all", "all_reverse" or a list of layers and containers means.
 function resolve(layers, names) {
   if (layers === "all" || layers === "all_reverse") {
     need(names !== null, "needs-model");
     need(names.length > 0, "empty-selection");
-    return layers === "all" ? names : [...names].reverse();
+    return (layers === "all" ? names : [...names].reverse()).map((name) => [name]);
   }
   need(Array.isArray(layers) && layers.length > 0 && layers.every((layer) => typeof layer === "string"));
   need(new Set(layers).size === layers.length);
-  if (names === null) return layers;
-  const found = layers.map((layer) => names.filter((name) => name === layer || name.startsWith(layer + "/")));
-  need(found.every((part) => part.length > 0), "unknown-name");
-  return found.flat();
+  if (names === null) return layers.map((layer) => [layer]);
+  const units = layers.map((layer) => names.filter((name) => isIn(name, layer)));
+  need(units.every((unit) => unit.length > 0), "unknown-name");
+  need(new Set(units.flat()).size === units.flat().length);
+  return units;
 }
 
-// A specification, checked: its layers, interval, strategy and rate.
+// A specification, checked: its units of layers, interval, strategy and rate.
 function read(spec, names) {
   need(hasOnly(spec, ["layers", "training_interval"], ["strategy", "initial_learning_rate"]));
   const { training_interval: interval, strategy = null, initial_learning_rate: given = null } = spec;
@@ -64,12 +73,12 @@ function read(spec, names) {
   need(interval[0] < interval[1]);
   const rate = typeof given === "object" && given !== null && "float" in given ? given.float : given; // see `parse` below
   need(rate === null || (typeof rate === "number" && rate > 0));
-  const layers = resolve(spec.layers, names);
+  const units = resolve(spec.layers, names);
   let seed = 0n;
   if (strategy !== null) {
     need(isObject(strategy) && ["round_robin", "random"].includes(strategy.type));
     need(hasOnly(strategy, ["type", "window_size", "iterative_span"], strategy.type === "random" ? ["seed"] : []));
-    need(isInt(strategy.window_size, 1) && strategy.window_size <= layers.length);
+    need(isInt(strategy.window_size, 1) && strategy.window_size <= units.length);
     need(isInt(strategy.iterative_span, 1));
     if ("seed" in strategy) {
       need(Number.isInteger(strategy.seed) || (isObject(strategy.seed) && "integer" in strategy.seed));
@@ -77,24 +86,24 @@ function read(spec, names) {
       need(seed >= 0n && seed <= MASK);
     }
   }
-  return { layers, interval, strategy, rate, seed };
+  return { units, interval, strategy, rate, seed };
 }
 
 // What specification number i freezes at an epoch of its interval, and whether a window begins there.
-function at({ layers, interval: [start], strategy, seed }, i, epoch) {
-  if (strategy === null) return [layers, epoch === start];
+function at({ units, interval: [start], strategy, seed }, i, epoch) {
+  if (strategy === null) return [units.flat(), epoch === start];
   const { type, window_size: window, iterative_span: span } = strategy;
   const k = Math.floor((epoch - start) / span);
   const places = type === "random"
-    ? drawn(layers.length, window, seed, BigInt(i), BigInt(k))
-    : Array.from({ length: window }, (_, j) => (k * window + j) % layers.length); // RR-1
-  return [places.map((place) => layers[place]), (epoch - start) % span === 0];
+    ? drawn(units.length, window, seed, BigInt(i), BigInt(k))
+    : Array.from({ length: window }, (_, j) => (k * window + j) % units.length); // RR-1
+  return [places.flatMap((place) => units[place]), (epoch - start) % span === 0];
 }
 
 function segments({ config, names = null, total, start = 0 }) {
   need(Array.isArray(config));
   const specs = config.map((spec) => read(spec, names));
-  const given = specs.flatMap((spec) => spec.layers); // without names a layer and its container are too little to go by
+  const given = specs.flatMap((spec) => spec.units.flat()); // without names a layer and its container are too little to go by
   need(names !== null || !given.some((one) => given.some((other) => one.startsWith(other + "/"))), "needs-model");
   const found = [];
   for (let epoch = 0; epoch < total; epoch++) {
@@ -114,7 +123,9 @@ function segments({ config, names = null, total, start = 0 }) {
 }
 
 function respond(request) {
-  if (request.op !== "segments" || request.dialect !== "vl3d") return { id: request.id, unsupported: true };
+  if (request.op !== "segments" || request.dialect !== "vl3d" || hasPatterns(request)) {
+    return { id: request.id, unsupported: true };
+  }
   try {
     return { id: request.id, segments: segments(request) };
   } catch (error) {

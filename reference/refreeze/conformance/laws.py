@@ -216,6 +216,15 @@ def fair(ask: Ask, case: Case) -> None:
             raise Broken(_what(case["request"]), got, f"each layer frozen in {case['times']}")
 
 
+def together(ask: Ask, case: Case) -> None:
+    """At every tick the layers of a unit are all frozen, or none of them is."""
+    for s in _scheduled(ask, case["request"]):
+        for unit in case["units"]:
+            if 0 < len(s.frozen.intersection(unit)) < len(unit):
+                got = f"{' '.join(sorted(s.frozen))} frozen in [{s.start}, {s.stop})"
+                raise Broken(_what(case["request"]), got, f"{' '.join(unit)} frozen together, or none of them")
+
+
 def idempotent(ask: Ask, case: Case) -> None:
     """Applied to its own result, a configuration changes nothing, and flips no element."""
     first = _asked(ask, case["request"])

@@ -271,10 +271,13 @@ def _vocabulary(name: str) -> tuple[frozenset[str], frozenset[str]]:
 def features(request: Request) -> frozenset[str]:
     """Return what a request needs an implementation to know: the operation, the dialect, keys, words, …
 
+    In dialects of layers patterns are an extension (NAM-5), so they and ``each`` are among these.
+
     Whether an implementation supports a request may depend on these, and on nothing else, such as its numbers.
     """
     keys, words = _vocabulary(request["dialect"])
     config, names = request.get("config"), request.get("names")
+    of_layers = dialect(request["dialect"]).names == "layers"
 
     def walk(node: Any) -> Iterator[str]:
         if isinstance(node, dict):
@@ -287,7 +290,9 @@ def features(request: Request) -> frozenset[str]:
         elif isinstance(node, str):
             yield from [f"{node!r}"] if node in words else []
             yield from ["nested names"] if "/" in node and node in (names or ()) else []
-            yield from ["containers"] if any(name.startswith(f"{node}/") for name in names or ()) else []
+            yield from ["containers"] if (container := any(n.startswith(f"{node}/") for n in names or ())) else []
+            is_name = container or node in (names or ())
+            yield from ["patterns"] if of_layers and not is_name and {*"*?["} & {*node} else []
 
     found = {request["op"], request["dialect"], *walk(config)}
     found |= {"several entries"} if isinstance(config, list) and len(config) > 1 else set()

@@ -14,10 +14,11 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import check_apart, chosen
-from refreeze.dialects.fields import Count, Layers, Names, Rate
+from refreeze.dialects.common import chosen, units_of
+from refreeze.dialects.fields import Count, Entries, Layers, Rate
 from refreeze.errors import InvalidSpec, UnknownName
 from refreeze.policy import Policy, always, never, rate, shift, stages, union
+from refreeze.selectors import check_apart
 
 
 class ChainThawConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -25,8 +26,8 @@ class ChainThawConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
     epochs: Count | Annotated[tuple[Count, ...], Meta(min_length=1)]
     """The epochs of each stage but the last, which goes on to the end: one number for all, or one for each."""
-    new: Names | None = None
-    """The layers that train in the first stage; None: the last layer."""
+    new: Entries | None = None
+    """The layers that train in the first stage; None: the last unit."""
     layers: Layers = "all"
     """The layers, input first."""
     initial_learning_rate: Rate | None = None
@@ -39,21 +40,24 @@ def policy(config: ChainThawConfig, names: Sequence[str] | None = None, run: Run
     """Return the policy, in epochs.
 
     With E the epochs of a stage, one number for all: in [0, E) only ``new`` trains; in [k E, (k + 1) E), k = 1, 2, …,
-    only the k-th of the other layers; then all train. Otherwise the stages follow each other with their own lengths.
+    only the k-th other unit, without layers of ``new``; then all train. Otherwise the stages follow each other with
+    their own lengths.
 
     Raises ``InvalidSpec`` unless ``epochs`` has one entry per stage but the last, ``UnknownName`` for a new layer that
-    is none of ``layers``, and what ``layers`` can raise (NAM-1..3).
+    is none of ``layers``, and what ``layers`` can raise (NAM-1..5).
 
     >>> thaw = policy(ChainThawConfig(epochs=2), ["stem", "body", "head"])
     >>> [sorted(thaw.frozen_at(epoch)) for epoch in (1, 2, 4, 6)]
     [['body', 'stem'], ['body', 'head'], ['head', 'stem'], []]
     """
-    layers = chosen(config.layers, names, "layers")
-    new = layers[-1:] if config.new is None else chosen(config.new, names, "new")
+    units = units_of(config.layers, names, "layers")
+    layers = tuple(itertools.chain(*units))
+    new = units[-1] if config.new is None else chosen(config.new, names, "new")
     check_apart(names, "new", layers, new)
     if unknown := [name for name in new if name not in layers]:
         raise UnknownName("new", unknown, layers)
-    trained = [new, *((name,) for name in layers if name not in new), layers]
+    others = [[name for name in unit if name not in new] for unit in units]
+    trained = [new, *filter(None, others), layers]
     lengths = (config.epochs,) * (len(trained) - 1) if isinstance(config.epochs, int) else config.epochs
     if len(lengths) != len(trained) - 1:
         raise InvalidSpec("epochs", list(lengths), f"one number, or {len(trained) - 1}: one per stage but the last")

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from refreeze.errors import NeedsModel
+from refreeze import selectors
+from refreeze.dialects.fields import Each
 from refreeze.policy import Policy, always, never, stages, union
-from refreeze.selectors import distinct, everything, under
+from refreeze.selectors import Unit, check_apart, distinct
 
 
-def chosen(wanted: Iterable[str] | str, names: Sequence[str] | None, where: str) -> tuple[str, ...]:
-    """Return the layers that ``wanted`` means: "all" is every one of ``names``, a container all in it (NAM-1..3).
+def units_of(wanted: Iterable[str | Each] | str | Each, names: Sequence[str] | None, where: str) -> tuple[Unit, ...]:
+    """Return the units that an entry of a configuration means (``selectors.Layers.units``, NAM-1..5).
 
-    If ``names`` is None, a list is taken as it is, if no entry lies in another. Raises ``NeedsModel``, ``UnknownName``,
-    ``EmptySelection``, and ``InvalidSpec`` for a layer given twice.
+    >>> units_of(("head", Each("block*")), ["block1/conv", "block1/norm", "block2/conv", "head"], "layers")
+    (('head',), ('block1/conv', 'block1/norm'), ('block2/conv',))
     """
-    if wanted == "all":
-        if names is None:
-            raise NeedsModel(where, wanted)
-        return everything(where)(names)
-    wanted = distinct(wanted, where)
-    check_apart(names, where, wanted)
-    return wanted if names is None else under(*wanted, where=where)(names)
+
+    def read(entry: str | Each) -> str | selectors.Each:
+        return selectors.Each(entry.each) if isinstance(entry, Each) else entry
+
+    if isinstance(wanted, str | Each):
+        return selectors.Layers(read(wanted)).units(names, where)
+    return selectors.Layers(tuple(map(read, wanted))).units(names, where)
 
 
-def check_apart(names: Sequence[str] | None, where: str, *lists: Iterable[str]) -> None:
-    """Raise ``NeedsModel`` if ``names`` is None and one of those in ``lists`` lies in another (NAM-3).
+def chosen(wanted: Iterable[str | Each] | str | Each, names: Sequence[str] | None, where: str) -> Unit:
+    """Return the layers that an entry of a configuration means, of whatever unit; raises as ``units_of`` does."""
+    return tuple(name for unit in units_of(wanted, names, where) for name in unit)
 
-    What else is in that one is not known then.
 
-    >>> check_apart(None, "layers", ["backbone", "head"], ["backbone2/norm"])
+def groups_of(
+    groups: Iterable[Iterable[str | Each] | Each], names: Sequence[str] | None, *others: Iterable[str | Each]
+) -> list[Unit]:
+    """Return the groups that the key ``groups`` means: a list is one group, an ``Each`` alone one for each match.
+
+    Raises ``InvalidSpec`` for a layer in two groups, and as ``units_of`` does; without names nothing in a group may
+    lie in anything else, in ``others`` neither.
+
+    >>> groups_of([Each("b*"), ["head"]], ["b1/conv", "b1/norm", "b2", "head"])
+    [('b1/conv', 'b1/norm'), ('b2',), ('head',)]
     """
-    every = set().union(*lists) if names is None else set()
-    for name in sorted(every):
-        for container in itertools.accumulate(name.split("/")[:-1], "{}/{}".format):
-            if container in every:
-                raise NeedsModel(where, [container, name])
+    groups = tuple(groups)
+    check_apart(names, "groups", *(group for group in groups if not isinstance(group, Each)), *others)
+    found: list[Unit] = []
+    for number, group in enumerate(groups):
+        where = f"groups[{number}]"
+        found += units_of(group, names, where) if isinstance(group, Each) else [chosen(group, names, where)]
+    distinct((name for group in found for name in group), "groups")
+    return found
 
 
 def frozen_from(starts: Mapping[str, int], total: int) -> Policy:

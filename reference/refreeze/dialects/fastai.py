@@ -9,16 +9,16 @@ otherwise (``train_bn``), and have ``BnFreeze`` in place of ``bn_freeze``: not h
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run, targets
-from refreeze.dialects.common import check_apart, chosen
-from refreeze.dialects.fields import Names, Tick
+from refreeze.dialects.common import chosen, groups_of
+from refreeze.dialects.fields import Each, Groups, Tick
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, inference_mode, never, stages, union
-from refreeze.selectors import distinct, exactly
+from refreeze.selectors import Exactly, listed
 
 
 class _Call(Struct, tag_field="call", forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -55,11 +55,11 @@ class BnFreeze(_Call, tag="bn_freeze", forbid_unknown_fields=True, frozen=True, 
 class FastaiConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The layers of a learner and the calls made on it."""
 
-    groups: Annotated[tuple[Names, ...], Meta(min_length=1)]
-    """The layer groups, input first; containers stand for the layers in them, and no layer is in two groups."""
+    groups: Groups
+    """The layer groups, input first; no layer is in two groups. One ``each`` alone: each match is a group."""
     calls: tuple[FreezeTo | Freeze | Unfreeze | BnFreeze, ...] = ()
     """Each has its epoch; those of one epoch are made in the order of the list."""
-    batch_norm: tuple[str, ...] = ()
+    batch_norm: tuple[str | Each, ...] = ()
     """Which layers are batch normalizations."""
 
 
@@ -78,14 +78,13 @@ def policy(config: FastaiConfig, names: Sequence[str] | None = None, run: Run | 
     >>> [sorted(policy(learner).frozen_at(epoch)) for epoch in (0, 3)]
     [['body', 'stem'], ['stem']]
     """
-    check_apart(names, "groups", *config.groups, config.batch_norm)
-    groups = [chosen(group, names, f"groups[{number}]") for number, group in enumerate(config.groups)]
-    every = distinct((name for group in groups for name in group), "groups")
+    groups = groups_of(config.groups, names, config.batch_norm)
+    every = {name for group in groups for name in group}
     batch_norm = chosen(config.batch_norm, names, "batch_norm")
 
     def state(n: int, bn_freeze: bool) -> Policy:
         trained = {name for group in groups[n:] for name in group}
-        frozen = {*every} - trained
+        frozen = every - trained
         inferring = inference_mode(batch_norm if bn_freeze else frozen.intersection(batch_norm))
         return union(always(frozen), never(trained), inferring)
 
@@ -109,8 +108,8 @@ def layer_groups(layers: Any, starts: Iterable[str]) -> list[list[str]]:
     >>> layer_groups(["stem", "conv1", "conv2", "head"], ["conv1", "head"])
     [['stem'], ['conv1', 'conv2'], ['head']]
     """
-    names = list(layers if isinstance(layers, list | tuple) else targets.layers(layers))
-    cuts = sorted(names.index(start) for start in exactly(*starts, where="starts")(names))
+    names = [*listed(layers if isinstance(layers, list | tuple) else targets.layers(layers), "layers")]
+    cuts = sorted(names.index(start) for start in Exactly(listed(starts, "starts"))(names, "starts"))
     if cuts[:1] == [0]:
         raise InvalidSpec("starts", names[0], "a layer after the first one, where the first group begins anyway")
     return [names[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(names)], strict=True)]
@@ -130,7 +129,8 @@ def freeze_to(model: Any, n: int, groups: Sequence[Iterable[str]]) -> None:
     if type(n) is not int:
         raise InvalidSpec("n", n, "an integer")
     layers = targets.layers(model)
-    found = [[layers[name] for name in exactly(*group, where="groups")(list(layers))] for group in groups]
+    names = [Exactly(listed(group, f"groups[{i}]"))([*layers], f"groups[{i}]") for i, group in enumerate(groups)]
+    found = [[layers[name] for name in group] for group in names]
     for trainable, part in ((False, found), (True, found[n:])):
         for layer in (layer for group in part for layer in group):
             targets.set_trainable(layer, trainable)
@@ -150,7 +150,7 @@ def _batch_norms(model: Any, batch_norm: Iterable[str] | None) -> dict[str, Any]
     layers = targets.layers(model)
     if batch_norm is None:
         return {n: x for n, x in layers.items() if hasattr(x, "moving_mean") or hasattr(x, "running_mean")}
-    return {name: layers[name] for name in exactly(*batch_norm, where="batch_norm")(list(layers))}
+    return {name: layers[name] for name in Exactly(listed(batch_norm, "batch_norm"))([*layers], "batch_norm")}
 
 
 def bn_freeze(model: Any, do_freeze: bool, batch_norm: Iterable[str] | None = None) -> None:

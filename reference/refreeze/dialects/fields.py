@@ -6,7 +6,7 @@ import sys
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from refreeze.errors import InvalidSpec
 
@@ -15,10 +15,23 @@ Count = Annotated[int, Meta(ge=1)]
 Seed = Annotated[int, Meta(ge=0, extra_json_schema={"maximum": 2**64 - 1})]
 """In [0, 2**64), which a configuration is checked for where it becomes a policy: `le` cannot be more than 2**63."""
 Names = Annotated[tuple[str, ...], Meta(min_length=1)]
-Layers = Names | Literal["all"]
 Rate = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 Factor = Annotated[float, Meta(ge=1, le=sys.float_info.max)]
 Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*$", max_length=99)]
+
+
+class Each(Struct, forbid_unknown_fields=True, frozen=True):
+    """Each match of a pattern is a unit of its own (NAM-5); an extension, which the original does not have."""
+
+    each: Annotated[str, Meta(pattern=r"[*?\[]")]
+    """An fnmatch pattern of the paths of layers and containers; ``*`` matches ``/`` too."""
+
+
+_ENTRIES = """A list of layers or containers by name or path, each of them one unit (NAM-4). Extensions, which the
+original does not have: a pattern with *, ? or [, which is one unit, and an object with the key "each" (NAM-5)."""
+Entries = Annotated[tuple[str | Each, ...], Meta(min_length=1, description=" ".join(_ENTRIES.split()))]
+Layers = Entries | Literal["all"]
+Groups = Annotated[tuple[Entries | Each, ...], Meta(min_length=1)]
 
 
 def exactly_share(where: str, value: float | str, least: str = "[0", most: str = "1]") -> Fraction:

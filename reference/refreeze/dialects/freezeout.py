@@ -15,7 +15,7 @@ from typing import Literal
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import chosen, frozen_from
+from refreeze.dialects.common import frozen_from, units_of
 from refreeze.dialects.fields import Layers, Rate, Share, exactly_share
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy
@@ -36,22 +36,21 @@ class FreezeOutConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     learning_rate: Rate = 0.1
     """The rate at step 0 of a layer that is never frozen."""
     layers: Layers = "all"
-    """The layers, input first; the last one is never frozen."""
+    """The layers, input first; the last unit is never frozen."""
 
 
 def shares(config: FreezeOutConfig, names: Sequence[str] | None) -> dict[str, Fraction]:
     """Return the share of the run for which each layer trains: ``(t_0 + (1 - t_0) * i / (n - 1)) ** power``, exactly.
 
-    Layer i of n, from 0; that of the last one is 1.
+    The layers of unit i of n, from 0; that of the last one is 1.
 
     >>> shares(FreezeOutConfig(t_0="1/2", how_scale="squared"), ["stem", "body", "head"])
     {'stem': Fraction(1, 4), 'body': Fraction(9, 16), 'head': Fraction(1, 1)}
     """
     t_0, power = exactly_share("t_0", config.t_0, least="(0"), _POWER[config.how_scale]
-    layers = chosen(config.layers, names, "layers")
-    last = len(layers) - 1
-    found = {name: (t_0 + (1 - t_0) * Fraction(i, last)) ** power for i, name in enumerate(layers[:-1])}
-    return found | {layers[-1]: Fraction(1)}
+    *units, last = units_of(config.layers, names, "layers")
+    found = {n: (t_0 + (1 - t_0) * Fraction(i, len(units))) ** power for i, unit in enumerate(units) for n in unit}
+    return found | dict.fromkeys(last, Fraction(1))
 
 
 def policy(config: FreezeOutConfig, names: Sequence[str] | None, run: Run) -> Policy:

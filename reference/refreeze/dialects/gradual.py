@@ -7,23 +7,22 @@ all train; each lower layer learns 2.6 times slower. Its slanted triangular rate
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import check_apart, chosen, frozen_until
-from refreeze.dialects.fields import Count, Factor, Names, Rate
+from refreeze.dialects.common import frozen_until, groups_of, units_of
+from refreeze.dialects.fields import Count, Factor, Groups, Rate
 from refreeze.policy import Policy
 from refreeze.rates import Discriminative, Rates
-from refreeze.selectors import distinct
+from refreeze.selectors import Unit
 
 
 class GradualConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Which groups, how fast they thaw, and how fast they learn."""
 
-    groups: Annotated[tuple[Names, ...], Meta(min_length=1)] | None = None
-    """The groups of layers, input first. If it is None, each layer is a group."""
+    groups: Groups | None = None
+    """The groups of layers, input first; of one ``each`` alone, each match. If it is None, each layer is a group."""
     every: Count = 1
     """The epochs between two groups."""
     learning_rate: Rate | None = None
@@ -32,13 +31,8 @@ class GradualConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     """By what the rate of each group is divided for the one before it, >= 1."""
 
 
-def _groups(config: GradualConfig, names: Sequence[str] | None) -> list[tuple[str, ...]]:
-    if config.groups is None:
-        return [(name,) for name in chosen("all", names, "groups")]
-    check_apart(names, "groups", *config.groups)
-    groups = [chosen(group, names, f"groups[{number}]") for number, group in enumerate(config.groups)]
-    distinct((name for group in groups for name in group), "groups")
-    return groups
+def _groups(config: GradualConfig, names: Sequence[str] | None) -> list[Unit]:
+    return [*units_of("all", names, "groups")] if config.groups is None else groups_of(config.groups, names)
 
 
 def policy(config: GradualConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:

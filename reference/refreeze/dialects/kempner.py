@@ -12,18 +12,17 @@ module that matches nothing is an error in a configuration; elements flipped add
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
 from refreeze.dialects import Dialect, Run, targets
 from refreeze.dialects.fields import Names, Tick
 from refreeze.errors import InvalidSpec, NeedsModel, UnknownName
 from refreeze.policy import Policy, always, never, override, stages
-from refreeze.selectors import alias
+from refreeze.selectors import Glob, listed
 
 DEFAULT_MODULE_PATTERNS: dict[str, tuple[str, ...]] = {
     name: (name, f"{name}.*") for name in ("transformer", "vision_encoder", "adapter")
@@ -45,8 +44,8 @@ class FreezeStage(Struct, forbid_unknown_fields=True, frozen=True):
 
     start_step: Tick
     """The first step at which they apply."""
-    specs: Annotated[tuple[FreezeSpec, ...], Meta(min_length=1)]
-    """Each overrides the one with the same module that was active before."""
+    specs: tuple[FreezeSpec, ...]
+    """Each overrides the one with the same module that was active before; none: nothing changes."""
 
 
 class KempnerConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -75,13 +74,11 @@ def freeze_params(model: Any, patterns: Iterable[str], *, frozen: bool = True) -
     >>> [freeze_params(model, ["enc.*"]) for _ in range(2)]
     [8, 0]
     """
-    if isinstance(patterns, str):
-        raise InvalidSpec("patterns", patterns, "a list of patterns")
+    glob, flipped = Glob(listed(patterns, "patterns")), 0
     if type(frozen) is not bool:
         raise InvalidSpec("frozen", frozen, "True or False")
-    patterns, flipped = list(patterns), 0
-    for name, parameter in targets.parameters(model).items() if patterns else ():
-        if targets.is_trainable(parameter) == frozen and any(fnmatch.fnmatchcase(name, p) for p in patterns):
+    for name, parameter in targets.parameters(model).items():
+        if targets.is_trainable(parameter) == frozen and glob.matches(name):
             targets.set_trainable(parameter, not frozen)
             flipped += targets.size(parameter)
     return flipped
@@ -124,7 +121,7 @@ def canonical_freeze_form(
     """
     last: dict[tuple[str, ...], bool] = {}
     for spec in specs:
-        patterns = tuple(sorted(set(pattern_map.get(spec.module, [spec.module]))))
+        patterns = tuple(sorted({*listed(pattern_map.get(spec.module, [spec.module]), spec.module)}))
         last.pop(patterns, None)
         last[patterns] = spec.frozen
     return [
@@ -150,13 +147,14 @@ def effective_freeze(
     >>> [effective_freeze(step, [FreezeSpec("enc")], [unfreeze])[0].frozen for step in (99, 100)]
     [True, False]
     """
+    valid = None if valid_modules is None else {*listed(valid_modules, "valid_modules")}
     active: dict[str, FreezeSpec] = {}
     stages = sorted((stage for stage in schedule if stage.start_step <= step), key=lambda stage: stage.start_step)
     parts = [("base", base), *((f"FreezeStage(start_step={stage.start_step})", stage.specs) for stage in stages)]
     for where, specs in parts:
         for spec in specs:
-            if valid_modules is not None and spec.module not in valid_modules:
-                raise UnknownName(where, [spec.module], sorted(valid_modules))
+            if valid is not None and spec.module not in valid:
+                raise UnknownName(where, [spec.module], sorted(valid))
             active[spec.module] = spec
     return list(active.values())
 
@@ -197,7 +195,7 @@ def policy(config: KempnerConfig, names: Sequence[str] | None = None, run: Run |
     for where, module in checked_modules(config).items():
         if names is None:
             raise NeedsModel(where, module)
-        matched[module] = alias(module, config.module_patterns, where)(names)
+        matched[module] = Glob(config.module_patterns.get(module, (module,)))(names, where)
     trainable = never(name for found in matched.values() for name in found)
 
     def mask(step: int) -> Policy:

@@ -19,7 +19,7 @@ from refreeze.dialects.common import frozen_until
 from refreeze.dialects.fields import Count, Names, Tick
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy, union
-from refreeze.selectors import distinct, exactly, prefix
+from refreeze.selectors import Exactly, Prefix, distinct
 
 TARGETS = ("lighter.callbacks.Freezer", "lighter.callbacks.freezer.Freezer", "lighter.callbacks.LighterFreezer")
 
@@ -104,10 +104,10 @@ def _freezer_policy(freezer: Freezer, where: str, names: Sequence[str] | None, s
     if names is None and (starts or except_starts):
         raise NeedsModel(where, (*starts, *except_starts))
     known = (*exact, *except_exact) if names is None else names
-    entries: list[tuple[str, ...]] = [(name,) for name in exactly(*exact, where=f"{where}.names")(known)]
-    entries += [prefix(start, f"{where}.name_starts_with")(known) for start in starts]
-    dropped = {*exactly(*except_exact, where=f"{where}.except_names")(known)}
-    dropped.update(*(prefix(start, f"{where}.except_name_starts_with")(known) for start in except_starts))
+    entries: list[tuple[str, ...]] = [(name,) for name in Exactly(exact)(known, f"{where}.names")]
+    entries += [Prefix(start)(known, f"{where}.name_starts_with") for start in starts]
+    dropped = {*Exactly(except_exact)(known, f"{where}.except_names")}
+    dropped.update(*(Prefix(start)(known, f"{where}.except_name_starts_with") for start in except_starts))
     stops: dict[str, float] = {}
     for number, entry in enumerate(entries):  # none is released before the one before it
         stop = _release(freezer, number, steps_per_epoch)

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import check_apart, chosen, frozen_until
-from refreeze.dialects.fields import Factor, Names, Rate, Tick
+from refreeze.dialects.common import chosen, frozen_until
+from refreeze.dialects.fields import Each, Entries, Factor, Rate, Tick
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, never, union
 from refreeze.rates import Growing, Rates
+from refreeze.selectors import check_apart
 
 
 class LightningConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -26,9 +27,9 @@ class LightningConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
     unfreeze_backbone_at_epoch: Tick = 10
     """The first epoch in which the backbone trains."""
-    backbone: Names = ("backbone",)
+    backbone: Entries = ("backbone",)
     """Layers, or containers of layers."""
-    batch_norm: tuple[str, ...] = ()
+    batch_norm: tuple[str | Each, ...] = ()
     """Which layers of the backbone are batch normalizations."""
     train_bn: bool = True
     """True: the batch normalizations train all the time. False: they never do."""
@@ -46,7 +47,8 @@ def _backbone(config: LightningConfig, names: Sequence[str] | None) -> tuple[set
     """Return the backbone's layers without its batch normalizations, and those."""
     check_apart(names, "batch_norm", config.backbone, config.batch_norm)
     backbone = chosen(config.backbone, names, "backbone")
-    batch_norm = {*chosen(config.batch_norm, backbone, "batch_norm")}
+    known = chosen(config.batch_norm, None, "batch_norm") if names is None else config.batch_norm
+    batch_norm = {*chosen(known, backbone, "batch_norm")}
     return {*backbone} - batch_norm, batch_norm
 
 

@@ -12,23 +12,24 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import check_apart, chosen
-from refreeze.dialects.fields import Count, Layers, Names, Seed
+from refreeze.dialects.common import chosen, units_of
+from refreeze.dialects.fields import Count, Entries, Layers, Seed
 from refreeze.errors import EmptySelection, InvalidSpec
 from refreeze.policy import Policy, invert, never, union
+from refreeze.selectors import check_apart
 from refreeze.windows import random_windows
 
 
 class LisaConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """How many layers train at a time, and for how long."""
+    """How many units of layers train at a time, and for how long."""
 
     n_layers: Count
-    """The layers that train at a time, in 1..number of layers."""
+    """The units that train at a time, in 1..number of units."""
     step_interval: Count
     """The steps for which a draw holds, >= 1."""
     layers: Layers = "all"
-    """The layers to draw from; "all": all but those that always train."""
-    always_on: Names | None = None
+    """The units to draw from, such as whole blocks; "all": all layers but those that always train, each a unit."""
+    always_on: Entries | None = None
     """The layers that always train: the embedding and the head, in LISA."""
     seed: Seed = 0
     """In [0, 2^64)."""
@@ -37,28 +38,29 @@ class LisaConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 def policy(config: LisaConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in steps.
 
-    In the steps [k * step_interval, (k + 1) * step_interval) the ``n_layers`` layers of the draw number k train, of
-    RND-2's positions over ``layers`` in their order, and the other ``layers`` are frozen.
+    In the steps [k * step_interval, (k + 1) * step_interval) the ``n_layers`` units of the draw number k train, of
+    RND-2's positions over the units of ``layers`` in their order, and the other ``layers`` are frozen.
 
     Raises ``InvalidSpec`` for numbers out of range and for a layer that both is drawn and always trains,
-    ``EmptySelection`` if no layer is left to draw, and what ``layers`` can raise (NAM-1..3).
+    ``EmptySelection`` if no layer is left to draw, and what ``layers`` can raise (NAM-1..5).
 
     >>> some = policy(LisaConfig(n_layers=1, step_interval=10, always_on=("head",), seed=4), ["a", "b", "c", "head"])
     >>> [sorted(some.frozen_at(step)) for step in (0, 9, 10)]
     [['a', 'b'], ['a', 'b'], ['b', 'c']]
     """
     always_on = () if config.always_on is None else chosen(config.always_on, names, "always_on")
-    layers = chosen(config.layers, names, "layers")
-    check_apart(names, "always_on", layers, always_on)
+    units = units_of(config.layers, names, "layers")
+    check_apart(names, "always_on", *units, always_on)
     if config.layers == "all":
-        layers = tuple(name for name in layers if name not in always_on)
+        units = tuple(unit for unit in units if unit[0] not in always_on)
+    if not units:
+        raise EmptySelection("layers", config.layers)
+    layers = {name for unit in units for name in unit}
     if both := [name for name in always_on if name in layers]:
         raise InvalidSpec("always_on", both, "layers that are not drawn")
-    if not layers:
-        raise EmptySelection("layers", config.layers)
-    if config.n_layers > len(layers):
-        raise InvalidSpec("n_layers", config.n_layers, f"in 1..{len(layers)}")
-    drawn = random_windows(layers, config.n_layers, config.step_interval, config.seed)
+    if config.n_layers > len(units):
+        raise InvalidSpec("n_layers", config.n_layers, f"in 1..{len(units)}")
+    drawn = random_windows(units, config.n_layers, config.step_interval, config.seed)
     return union(invert(drawn, layers), never(always_on))
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, ValidationError, convert
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import check_apart
-from refreeze.dialects.fields import Count, Names, Seed, Tick
-from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
+from refreeze.dialects.common import units_of
+from refreeze.dialects.fields import Count, Entries, Seed, Tick
+from refreeze.errors import EmptySelection, InvalidSpec
 from refreeze.policy import Policy, always, check_int, during, rate, shift, union
 from refreeze.schedule import Operation, operations, segments
-from refreeze.selectors import distinct, everything, in_reverse, under
+from refreeze.selectors import Unit, check_apart
 from refreeze.windows import random_windows, round_robin
 
 Operations = tuple[list[int], list[dict[str, list[str]]]]
@@ -28,7 +28,7 @@ class RoundRobin(Struct, tag="round_robin", tag_field="type", forbid_unknown_fie
     """The window moves on by its own size, and from the end to the beginning (RR-1)."""
 
     window_size: Count
-    """The layers frozen at a time, in 1..number of layers."""
+    """The units of layers frozen at a time, in 1..number of units."""
     iterative_span: Count
     """The epochs for which a window stays, >= 1."""
 
@@ -37,7 +37,7 @@ class Random(Struct, tag="random", tag_field="type", forbid_unknown_fields=True,
     """The window is drawn anew for every span (RND-1..3)."""
 
     window_size: Count
-    """The layers frozen at a time, in 1..number of layers."""
+    """The units of layers frozen at a time, in 1..number of units."""
     iterative_span: Count
     """The epochs for which a window stays, >= 1."""
     seed: Seed = 0
@@ -47,8 +47,8 @@ class Random(Struct, tag="random", tag_field="type", forbid_unknown_fields=True,
 class Spec(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """One specification: which layers, in which epochs, how."""
 
-    layers: Names | Literal["all", "all_reverse"]
-    """Names or paths of layers and containers, or all layers that own weights, in declaration order or its reverse."""
+    layers: Entries | Literal["all", "all_reverse"]
+    """A list, or all layers that own weights, each a unit, in the order of declaration or its reverse."""
     training_interval: tuple[Tick, Tick]
     """[start, stop) in epochs, 0 <= start < stop; outside it the specification freezes nothing (RR-2)."""
     strategy: RoundRobin | Random | None = None
@@ -57,30 +57,31 @@ class Spec(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Set at every epoch at which a window of this specification begins; finite, > 0."""
 
 
-def resolve_layers(layers: Iterable[str] | str, spec_index: int, names: Sequence[str] | None = None) -> list[str]:
-    """Return the layers that the ``layers`` entry of specification ``spec_index`` (from 0) means.
+def resolve_layers(layers: Iterable[Any] | str, spec_index: int, names: Sequence[str] | None = None) -> list[str]:
+    """Return the layers that the ``layers`` entry of specification ``spec_index`` (from 0) means, of whatever unit.
 
-    "all" is every one of ``names`` in declaration order, "all_reverse" the reverse (NAM-1). A list or tuple stands for
-    itself; if ``names`` are given, each entry must be one of them or a container of some (NAM-2, NAM-3).
+    "all" is every one of ``names`` in declaration order, "all_reverse" the reverse (NAM-1). A list or tuple is as in
+    ``Spec.layers``; without ``names`` its entries stand for themselves, and patterns raise ``NeedsModel`` (NAM-2..5).
 
     Raises ``NeedsModel``, ``UnknownName``, ``EmptySelection`` (no names at all), and ``InvalidSpec`` for anything else
     and for a layer given twice.
 
     >>> resolve_layers("all_reverse", 0, ["a", "b"])
     ['b', 'a']
+    >>> resolve_layers([{"each": "body/*"}], 0, ["stem", "body/a", "body/b"])
+    ['body/a', 'body/b']
     """
+    return [name for unit in _units(layers, spec_index, names) for name in unit]
+
+
+def _units(layers: Any, spec_index: int, names: Sequence[str] | None) -> tuple[Unit, ...]:
     where = f"freeze_training[{spec_index}].layers"
-    if isinstance(layers, str) and layers in ("all", "all_reverse"):
-        if names is None:
-            raise NeedsModel(where, layers)
-        every = everything(where)
-        return list((in_reverse(every) if layers == "all_reverse" else every)(names))
-    if not isinstance(layers, list | tuple) or not all(isinstance(layer, str) for layer in layers):
-        raise InvalidSpec(where, layers, "a list of layers, 'all' or 'all_reverse'")
-    layers = distinct(layers, where)
-    if not layers:
+    if isinstance(layers, list | tuple) and not layers:
         raise EmptySelection(where, [])
-    return list(layers if names is None else under(*layers, where=where)(names))
+    try:
+        return units_of(convert(layers, Entries | Literal["all", "all_reverse"]), names, where)
+    except ValidationError:
+        raise InvalidSpec(where, layers, "a list of layers, 'all' or 'all_reverse'") from None
 
 
 def _spec_policy(spec: Spec, index: int, names: Sequence[str] | None) -> Policy:
@@ -90,20 +91,20 @@ def _spec_policy(spec: Spec, index: int, names: Sequence[str] | None) -> Policy:
         raise InvalidSpec(f"{where}.training_interval", [start, stop], "[start, stop) with start < stop")
     if spec.initial_learning_rate == float("inf"):
         raise InvalidSpec(f"{where}.initial_learning_rate", spec.initial_learning_rate, "finite")
-    layers = resolve_layers(spec.layers, index, names)
+    units = _units(spec.layers, index, names)
     how, span = spec.strategy, None
     if how is None:
-        frozen = always(layers)
+        frozen = always(name for unit in units for name in unit)
     else:
         span = how.iterative_span
-        if how.window_size > len(layers):
-            raise InvalidSpec(f"{where}.strategy.window_size", how.window_size, f"in 1..{len(layers)}")
+        if how.window_size > len(units):
+            raise InvalidSpec(f"{where}.strategy.window_size", how.window_size, f"in 1..{len(units)}")
         if isinstance(how, RoundRobin):
-            frozen = round_robin(layers, how.window_size, span)
+            frozen = round_robin(units, how.window_size, span)
         else:
             if how.seed >= 2**64:
                 raise InvalidSpec(f"{where}.strategy.seed", how.seed, "an integer in [0, 2**64)")
-            frozen = random_windows(layers, how.window_size, span, how.seed, stream=index)
+            frozen = random_windows(units, how.window_size, span, how.seed, stream=index)
     if spec.initial_learning_rate is not None:
         frozen = union(frozen, rate(spec.initial_learning_rate, every=span))
     return during(shift(frozen, start), start, stop)

@@ -23,7 +23,7 @@ from refreeze.keras.options import Keywords, Options, check_listener
 from refreeze.keras.report import SegmentReport, SegmentRun
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, cut, segments
-from refreeze.selectors import exactly
+from refreeze.selectors import Exactly
 
 _log = logging.getLogger("refreeze")
 
@@ -187,7 +187,7 @@ class FreezeTrainingExecutor:
     def validate_layers(nn: Any, ops: Sequence[dict[str, list[str]]]) -> None:
         """Raise ``UnknownName``, with every missing layer and close matches, unless ``nn`` has those of ``ops``."""
         used = dict.fromkeys(name for op in ops for key in ("freeze", "unfreeze") for name in op[key])
-        exactly(*used, where="operations")(models.layer_names(nn))
+        Exactly(tuple(used))(models.layer_names(nn), "operations")
 
     def run(self, nn: Any, training_epochs: int, fit_fn: Callable[[int], Any]) -> Any:
         """Train ``nn`` under the schedule and return one History; see ``execute``, which says what is raised."""

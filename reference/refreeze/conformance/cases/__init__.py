@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
@@ -16,13 +17,22 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from refreeze.conformance.laws import Case, CheckCase, Family, again, agrees, coincide, contiguous, rejected
 from refreeze.conformance.protocol import ErrorId, Request, segments_request
+from refreeze.errors import ScheduleError
+from refreeze.selectors import Each, Layers
 
 LAYERS = ("stem", "conv2", "body/b", "conv1", "body/a", "head")
 """Layers in an order of declaration that is neither sorted nor reversed, some in a container."""
+PATTERNS = ("conv?", "*e*", "b*b", "body/*", "*/a")
+EACH = ("b*", "*", "*e*", "conv?", "*a", "body/*")
+"""Patterns of these: some match the container, some across it, and some what is in it."""
+FORMS = st.lists(st.sampled_from((*({"each": p} for p in EACH), *PATTERNS)), min_size=1, max_size=2, unique_by=repr)
 SEEDS = st.sampled_from((0, 2**64 - 1)) | st.integers(0, 2**64 - 1)
 RATES = (0.5, 0.25)
 """Learning rates that floating-point numbers of any size hold exactly."""
 WRONG_INTS = ("1", 1.5, -1)
+WRONG_EACH: tuple[Any, ...] = (
+    {"each": "b*"}, [{"each": 1}], [{"each": "body"}], [{"each": "b*", "x": 1}], ["b*", "body"], ["b*", {"each": "b*"}],
+)  # fmt: skip
 DROP: Any = object()
 """In place of a value in an edit: the key goes."""
 T = TypeVar("T")
@@ -189,11 +199,47 @@ def some(draw: DrawFn, of: Iterable[T], least: int = 1, most: int | None = None)
     return draw(_lists(tuple(of), least, most))
 
 
-def meant(wanted: str | list[str], declared: list[str]) -> list[str]:
-    """Return the layers that "all", "all_reverse" or a list with containers means."""
-    if isinstance(wanted, str):
-        return declared[::-1] if wanted == "all_reverse" else list(declared)
-    return [name for entry in wanted for name in declared if name == entry or name.startswith(f"{entry}/")]
+def units(wanted: Any, declared: Sequence[str]) -> list[list[str]]:
+    """Return the units that "all", "all_reverse" or a list means; none if a layer is unknown or meant twice."""
+    read = wanted if isinstance(wanted, str) else [Each(e["each"]) if isinstance(e, dict) else e for e in wanted]
+    try:
+        return [list(unit) for unit in Layers(read if isinstance(read, str) else tuple(read)).units(declared)]
+    except ScheduleError:
+        return []
+
+
+def meant(wanted: Any, declared: Sequence[str]) -> list[str]:
+    """Return the layers of these units."""
+    return [name for unit in units(wanted, declared) for name in unit]
+
+
+def entries(draw: DrawFn, declared: list[str], least: int = 1, patterns: bool = False) -> list[Any]:
+    """Return entries that mean different layers: names and a container, or names, patterns and ``each``."""
+    found: list[Any] = []
+    for entry in [*(draw(FORMS) if patterns else ["body"]), *draw(st.permutations(declared))]:
+        if meant([*found, entry], declared) and (len(units(found, declared)) < least or draw(st.booleans())):
+            found.append(entry)
+    return draw(st.permutations(found))
+
+
+def spelt_out(wanted: list[Any], declared: list[str]) -> list[str]:
+    """Return the list without ``each``: the paths of its matches in its place."""
+    each = [_matches(entry["each"], declared) if isinstance(entry, dict) else [entry] for entry in wanted]
+    return [path for paths in each for path in paths]
+
+
+def _matches(pattern: str, declared: list[str]) -> list[str]:
+    """Return the outermost of the paths that ``pattern`` matches; ``LAYERS`` lie in one container at most."""
+    paths = dict.fromkeys(path for name in declared for path in (name.partition("/")[0], name))
+    found = [path for path in paths if fnmatchcase(path, pattern)]
+    return [path for path in found if path.partition("/")[0] == path or path.partition("/")[0] not in found]
+
+
+def without_match(draw: DrawFn, declared: list[str]) -> Any:
+    """Return a pattern, or an ``each``, that matches no layer and no container."""
+    patterns = [p for p in ("stm*", "*/b/*", "BODY*", "?", "*/conv[13]", "[!a-z]*") if not _matches(p, declared)]
+    pattern = draw(st.sampled_from(patterns))
+    return draw(st.sampled_from((pattern, {"each": pattern})))
 
 
 def misspelt(draw: DrawFn, names: list[str]) -> str:

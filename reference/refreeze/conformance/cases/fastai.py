@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from refreeze.conformance import cases as c
-from refreeze.conformance.cases import DROP, LAYERS, WRONG_INTS, Cases, at, layers, near, some
+from refreeze.conformance.cases import DROP, LAYERS, WRONG_INTS, Cases, at, entries, layers, near, some
 from refreeze.conformance.laws import Family
 from refreeze.conformance.protocol import Request, segments_request
 
@@ -16,9 +16,12 @@ Call = dict[str, Any]
 FREEZING = ("freeze_to", "freeze_to", "freeze", "unfreeze")
 
 
-def some_groups(draw: DrawFn, declared: list[str], least: int = 1) -> list[list[str]]:
-    """Return the declared layers, or some of them, as groups in any order."""
-    mine = some(draw, declared, min(least, len(declared)))
+def some_groups(draw: DrawFn, declared: list[str], least: int = 1) -> list[list[Any]]:
+    """Return the declared layers, or some of them, as groups in any order, perhaps by containers."""
+    least = min(least, len(declared))
+    mine = some(draw, declared, least)
+    if draw(st.sampled_from((False, False, True))):
+        mine = entries(draw, declared, least)
     cuts = sorted(some(draw, range(1, len(mine)), min(least, len(mine)) - 1)) if len(mine) > 1 else []
     return [mine[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(mine)], strict=True)]
 
@@ -93,6 +96,27 @@ def with_unknown_layer(draw: DrawFn, requests: st.SearchStrategy[Request], batch
 
 
 @st.composite
+def with_each_alone(draw: DrawFn, requests: st.SearchStrategy[Request]) -> tuple[Request, Request]:
+    """Return a request in which ``each`` stands in place of groups: with a group for each match, and as it is."""
+    request = draw(requests)
+    found = entries(draw, request["names"], 2, patterns=True)
+    alone = [entry if isinstance(entry, dict) else [entry] for entry in found]
+    spelt_out = [[path] for path in c.spelt_out(found, request["names"])]
+    one, other = (request | {"config": request["config"] | {"groups": groups}} for groups in (spelt_out, alone))
+    return one, other
+
+
+@st.composite
+def with_a_pattern_in_vain(draw: DrawFn, requests: st.SearchStrategy[Request]) -> Request:
+    request = draw(requests)
+    groups = request["config"]["groups"]
+    target = draw(st.sampled_from([groups, groups[0], groups[-1]]))
+    wrong = c.without_match(draw, request["names"])
+    target.append([wrong] if target is groups and isinstance(wrong, str) else wrong)
+    return request
+
+
+@st.composite
 def with_layer_in_two_groups(draw: DrawFn, requests: st.SearchStrategy[Request]) -> Request:
     request = draw(requests)
     groups = request["config"]["groups"]
@@ -119,7 +143,7 @@ _BASE = segments_request(
 _EDITS = [
     *at((), [], "stem", 3, True),
     *at(("groups",), [], {}, "stem", 3, ["stem"], [[]], [["stem"], []], [["stem", 1]], DROP),
-    *at(("groups",), [["stem", "stem"]], [["stem"], ["stem"]]),
+    *at(("groups",), [["stem", "stem"]], [["stem"], ["stem"]], [{"each": "body"}], ["b*"], [["b*"], {"each": "b*"}]),
     *at(("calls",), {}, "freeze", 3, ["freeze"]),
     *(edit for number in range(4) for edit in at(("calls", number, "at"), *WRONG_INTS, DROP)),
     *at(("calls", 0, "call"), "freez", "Freeze", 1, True, DROP),
@@ -147,6 +171,8 @@ FAMILIES: dict[str, Family] = {
         lambda one, other: {"groups": [[one, "stem"], [other]]},
         lambda one, other: {"groups": [[one], ["stem"]], "batch_norm": [other]},
     ),
+    "NAM-5-each_alone_is_a_group_for_each_match": c.same(with_each_alone(requests())),
+    "NAM-5-empty_selection": c.reject("empty-selection", with_a_pattern_in_vain(requests())),
     "CFG-1-invalid_spec": c.invalid(_BASE, _EDITS),
 }
 

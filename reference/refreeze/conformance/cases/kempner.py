@@ -94,6 +94,16 @@ def overridden(draw: DrawFn) -> Request:
 
 
 @st.composite
+def with_a_stage_of_nothing(draw: DrawFn) -> tuple[Request, Request]:
+    request = draw(requests(stages=2))
+    config = request["config"]
+    step = draw(st.integers(0, 12).filter(lambda step: step not in starts(config)))
+    stages = [*config.get("freeze_schedule", []), {"start_step": step, "specs": []}]
+    stages.sort(key=lambda stage: stage["start_step"])
+    return request, request | {"config": config | {"freeze_schedule": stages}}
+
+
+@st.composite
 def repeated_stage(draw: DrawFn) -> tuple[Request, Request]:
     """Return a request, and the same with another stage that says again what is active."""
     request = draw(requests(stages=2).filter(lambda r: active(r["config"], 99)))
@@ -243,6 +253,7 @@ FAMILIES: dict[str, Family] = {
     "KMP-2-equal_forms_mean_equal_schedules": Family(equal_forms_equal_schedules, permuted()),
     "KMP-2-repeats_and_neighbours_do_not_matter": Family(equal_forms, trivially_equal()),
     "KMP-3-agrees_with_the_reference": c.agree(overridden()),
+    "KMP-3-a_stage_of_nothing_overrides_nothing": c.same(with_a_stage_of_nothing()),
     "KMP-3-saying_it_again_changes_nothing": c.same(repeated_stage()),
     "KMP-4-agrees_with_the_reference": c.agree(requests(stages=0, least=2, most=4)),
     "KMP-5-agrees_with_the_reference": c.agree(one_module()),

@@ -13,24 +13,64 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from refreeze.conformance import cases as c
-from refreeze.conformance.cases import DROP, LAYERS, WRONG_INTS, Cases, Edit, at, layers, meant, some
-from refreeze.conformance.cases.fastai import some_groups, with_layer_in_two_groups, with_unknown_layer
-from refreeze.conformance.laws import Case, Family, counts
+from refreeze.conformance.cases import DROP, LAYERS, WRONG_INTS, Cases, Edit, at, entries, layers, meant, some, units
+from refreeze.conformance.cases.fastai import some_groups, with_each_alone, with_layer_in_two_groups, with_unknown_layer
+from refreeze.conformance.cases.fastai import with_a_pattern_in_vain as with_a_group_in_vain
+from refreeze.conformance.laws import Case, Family, counts, together
 from refreeze.conformance.protocol import Request, segments_request
 
 SHARES: SearchStrategy[Any] = st.sampled_from((0.5, 0.1, 0.7, "1/3", "2/3", 0.25, 0.29, 0, 1))
 WRONG_SHARES = ("half", "1/0", "-1/2", "1.5/2", "3/2", -0.5, 1.5, True, [0.5])
 WRONG_RATES = (0, -1, True, "0.5")
-WRONG_LAYERS: tuple[Any, ...] = ([], {}, 3, True, "ALL", "stem", [1], ["stem", 1], ["stem", "stem"])
+WRONG_LAYERS: tuple[Any, ...] = ([], {}, 3, True, "ALL", "stem", [1], ["stem", 1], ["stem", "stem"], *c.WRONG_EACH)
 Pair = tuple[Request, Request]
 
 
 def picked(draw: DrawFn, declared: list[str]) -> dict[str, Any]:
     """Return the key ``layers``: none, "all", or some of the declared layers, perhaps as a container."""
-    wanted = draw(st.sampled_from(("none", "none", "some", "some", "all", "container")))
-    if wanted == "container" and meant(["body"], declared):
-        return {"layers": ["body", "stem"]}
-    return {} if wanted == "none" else {"layers": "all" if wanted == "all" else some(draw, declared)}
+    wanted = draw(st.sampled_from(("none", "none", "some", "some", "all", "entries")))
+    if wanted in ("none", "all"):
+        return {} if wanted == "none" else {"layers": "all"}
+    return {"layers": some(draw, declared) if wanted == "some" else entries(draw, declared, 2)}
+
+
+def with_units(request: Request) -> Case:
+    """Return the case of a request and its units; those of chain-thaw without the layers that are new."""
+    found = units(request["config"].get("layers", "all"), request["names"])
+    new = request["config"].get("new", ())
+    return {"request": request, "units": [[name for name in unit if name not in new] for unit in found]}
+
+
+def with_large_units(case: Case) -> bool:
+    return any(len(unit) > 1 for unit in case["units"])
+
+
+def with_layers(request: Request) -> bool:
+    return isinstance(request["config"].get("layers"), list)
+
+
+@st.composite
+def with_patterns(draw: DrawFn, requests: SearchStrategy[Request]) -> Request:
+    """Return the request with patterns in ``layers``, and without what would have to agree with them."""
+    request = draw(requests)
+    config = {key: value for key, value in request["config"].items() if key not in ("new", "always_on")}
+    config |= {"layers": entries(draw, request["names"], 2, patterns=True)}
+    config |= {key: 1 for key in ("n_layers", "epochs") if key in config}
+    return request | {"config": config}
+
+
+def each_spelt_out(request: Request) -> Pair:
+    config = request["config"]
+    return request | {"config": config | {"layers": c.spelt_out(config["layers"], request["names"])}}, request
+
+
+@st.composite
+def with_a_pattern_in_vain(draw: DrawFn, requests: SearchStrategy[Request], key: str) -> Request:
+    request = draw(requests)
+    config = request["config"]
+    found = [*config.get(key, ())]
+    found.insert(draw(st.integers(0, len(found))), c.without_match(draw, request["names"]))
+    return request | {"config": config | {key: found}}
 
 
 def without_names(request: Request) -> Request:
@@ -66,6 +106,12 @@ def of_layers(
             dialect,
             lambda one, other: needed | {"layers": [one, "stem", other]},
             *(two_lists(needed, key) for key in ("new", "always_on") if key in base),
+        ),
+        "NAM-4-a_unit_moves_as_a_whole": Family(together, requests.map(with_units).filter(with_large_units)),
+        "NAM-5-agrees_with_the_reference": c.agree(with_patterns(requests)),
+        "NAM-5-each_is_the_list_of_its_matches": c.same(with_patterns(requests).map(each_spelt_out)),
+        "NAM-5-empty_selection": c.reject(
+            "empty-selection", with_a_pattern_in_vain(requests.filter(with_layers), "layers")
         ),
         "CFG-1-invalid_spec": c.invalid(base_request, [*edits, *common]),
     }
@@ -176,6 +222,8 @@ GRADUAL = {
     "NAM-3-needs_model": c.container_and_layer(
         "gradual", lambda one, other: {"groups": [[one, other]]}, lambda one, other: {"groups": [[one], [other]]}
     ),
+    "NAM-5-each_alone_is_a_group_for_each_match": c.same(with_each_alone(gradual())),
+    "NAM-5-empty_selection": c.reject("empty-selection", with_a_group_in_vain(gradual(grouped=True))),
     "CFG-1-invalid_spec": c.invalid(
         segments_request(
             "gradual",
@@ -196,14 +244,20 @@ GRADUAL = {
 
 
 # Chain-thaw --------------------------------------------------------------------------------------------------------
+def stages_of(config: dict[str, Any], names: list[str]) -> list[list[str]]:
+    """Return what trains in each stage but the last."""
+    every = units(config.get("layers", "all"), names)
+    new = config.get("new", every[-1])
+    return [new, *(rest for unit in every if (rest := [name for name in unit if name not in new]))]
+
+
 @st.composite
 def chain_thaw(draw: DrawFn, listed: bool | None = None, rates: bool | None = None) -> Request:
     declared = layers(draw)
     config = picked(draw, declared)
-    every = meant(config.get("layers", "all"), declared)
     if draw(st.booleans()):
-        config["new"] = some(draw, every, 1, 3)
-    stages = 1 + len(every) - len(config.get("new", every[-1:]))
+        config["new"] = some(draw, meant(config.get("layers", "all"), declared), 1, 3)
+    stages = len(stages_of(config, declared))
     if listed or (listed is None and draw(st.booleans())):
         config["epochs"] = draw(st.lists(st.integers(1, 3), min_size=stages, max_size=stages))
     else:
@@ -218,10 +272,8 @@ def chain_thaw(draw: DrawFn, listed: bool | None = None, rates: bool | None = No
 def one_for_each_stage(request: Request) -> Pair:
     """Return the request with one number of epochs for each stage, and as it is, with one for all."""
     config = request["config"]
-    every = meant(config.get("layers", "all"), request["names"])
-    new = config.get("new", every[-1:])
-    epochs = [config["epochs"]] * (1 + len(every) - len(new))
-    return request | {"config": config | {"epochs": epochs, "new": new}}, request
+    stages = stages_of(config, request["names"])
+    return request | {"config": config | {"epochs": [config["epochs"]] * len(stages), "new": stages[0]}}, request
 
 
 @st.composite
@@ -252,20 +304,22 @@ CHAIN_THAW = of_layers(
 
 
 # LISA --------------------------------------------------------------------------------------------------------------
-def drawn_from(config: dict[str, Any], names: list[str]) -> list[str]:
-    return [name for name in meant(config.get("layers", "all"), names) if name not in config.get("always_on", ())]
+def drawn_from(config: dict[str, Any], names: list[str]) -> list[list[str]]:
+    return [u for u in units(config.get("layers", "all"), names) if u[0] not in config.get("always_on", ())]
 
 
 @st.composite
-def lisa(draw: DrawFn, listed: bool | None = None) -> Request:
+def lisa(draw: DrawFn, listed: bool | None = None, of_units: bool | None = None) -> Request:
     declared = layers(draw, least=2)
     config: dict[str, Any] = {}
-    if draw(st.integers(0, 2)) == 2:
-        config["always_on"] = some(draw, declared, 1, len(declared) - 1)
     if listed or (listed is None and draw(st.booleans())):
-        config["layers"] = some(draw, drawn_from(config, declared))
+        by_names = of_units is False or (of_units is None and draw(st.booleans()))
+        config["layers"] = some(draw, declared) if by_names else entries(draw, declared, 2)
+    free = [name for name in declared if "layers" not in config or name not in meant(config["layers"], declared)]
+    if free and draw(st.sampled_from((True, True, False))):
+        config["always_on"] = some(draw, free, 1, min(len(free), len(declared) - 1))
     drawn = len(drawn_from(config, declared))
-    config["n_layers"] = draw(st.sampled_from((1, max(1, drawn - 1), drawn)))
+    config["n_layers"] = draw(st.sampled_from((1, max(1, drawn - 1), 1, drawn)))
     config["step_interval"] = draw(st.integers(1, 4))
     if draw(st.integers(0, 3)):
         config["seed"] = draw(c.SEEDS)
@@ -279,7 +333,8 @@ def number_frozen(request: Request) -> Case:
 
 def layers_spelt_out(request: Request) -> Pair:
     config = request["config"]
-    return request | {"config": config | {"layers": drawn_from(config, request["names"])}}, request
+    listed = [name for unit in drawn_from(config, request["names"]) for name in unit]
+    return request | {"config": config | {"layers": listed}}, request
 
 
 def seeds(request: Request) -> Pair:
@@ -317,7 +372,7 @@ LISA = of_layers(
     "NAM-2-unknown_name": c.reject("unknown-name", with_unknown(lisa(listed=True), "layers")),
     "RND-3-no_seed_is_seed_0": c.same(lisa().map(seeds)),
     "LIS-1-agrees_with_the_reference": c.agree(lisa()),
-    "LIS-1-so_many_layers_train": Family(counts, lisa().map(number_frozen)),
+    "LIS-1-so_many_layers_train": Family(counts, lisa(of_units=False).map(number_frozen)),
     "LIS-1-all_is_what_is_not_always_on": c.same(lisa(listed=False).map(layers_spelt_out)),
     "LIS-1-invalid_spec": c.reject("invalid-spec", drawn_and_always_on()),
     "LIS-1-empty_selection": c.reject("empty-selection", nothing_to_draw()),
@@ -326,13 +381,13 @@ LISA = of_layers(
 
 # Lightning ---------------------------------------------------------------------------------------------------------
 @st.composite
-def lightning(draw: DrawFn) -> Request:
+def lightning(draw: DrawFn, patterns: bool = False) -> Request:
     declared = layers(draw)
-    config: dict[str, Any] = {"backbone": some(draw, declared)}
-    if draw(st.booleans()) and meant(["body"], declared):
-        config["backbone"] = ["body", *(name for name in config["backbone"] if not name.startswith("body/"))]
+    by_names = not patterns and draw(st.booleans())
+    found = some(draw, declared) if by_names else entries(draw, declared, patterns=patterns)
+    config: dict[str, Any] = {"backbone": found}
     if draw(st.integers(0, 4)):
-        config["unfreeze_backbone_at_epoch"] = draw(st.integers(0, 6))
+        config["unfreeze_backbone_at_epoch"] = draw(st.sampled_from(range(7)))
     if draw(st.integers(0, 3)):
         config["batch_norm"] = some(draw, meant(config["backbone"], declared), 0)
     if draw(st.booleans()):
@@ -356,6 +411,11 @@ LIGHTNING = {
     ),
     "NAM-2-unknown_name": c.reject(
         "unknown-name", with_unknown(lightning(), "backbone") | with_unknown(lightning(), "batch_norm", [])
+    ),
+    "NAM-5-agrees_with_the_reference": c.agree(lightning(patterns=True)),
+    "NAM-5-empty_selection": c.reject(
+        "empty-selection",
+        with_a_pattern_in_vain(lightning(), "backbone") | with_a_pattern_in_vain(lightning(), "batch_norm"),
     ),
     "CFG-1-invalid_spec": c.invalid(
         segments_request(

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from refreeze.conformance import cases as c
-from refreeze.conformance.cases import DROP, LAYERS, WRONG_INTS, Cases, at, layers, meant, near, some
-from refreeze.conformance.laws import Case, Family, coincide, counts, fair
+from refreeze.conformance.cases import DROP, LAYERS, WRONG_INTS, Cases, at, entries, layers, meant, near, some, units
+from refreeze.conformance.laws import Case, Family, coincide, counts, fair, together
 from refreeze.conformance.protocol import Request, segments_request
 
 Spec = dict[str, Any]
@@ -21,14 +21,16 @@ def a_spec(
     draw: DrawFn,
     declared: list[str],
     kinds: tuple[str, ...] = KINDS,
-    wanted: tuple[Any, ...] = ("some", "some", "all", "all_reverse", ["body"]),
+    wanted: tuple[Any, ...] = ("some", "some", "all", "all_reverse", ["body"], "entries"),
     rates: tuple[float | None, ...] = (None,),
     spans: int = 6,
 ) -> Spec:
     chosen: Any = draw(st.sampled_from(wanted))
-    if chosen == "some" or not meant(chosen, declared):
+    if chosen == "entries":
+        chosen = entries(draw, declared)
+    elif chosen == "some" or not meant(chosen, declared):
         chosen = some(draw, declared)
-    n = len(meant(chosen, declared))
+    n = len(units(chosen, declared))
     start, span, kind = draw(st.integers(0, 4)), draw(st.integers(1, 3)), draw(st.sampled_from(kinds))
     stop = start + draw(st.integers(1, spans * span))
     found: Spec = {"layers": chosen, "training_interval": [start, stop]}
@@ -55,7 +57,8 @@ def requests(draw: DrawFn, /, least: int = 0, most: int = 3, **bounds: Any) -> R
     declared = layers(draw)
     bounds.setdefault("rates", draw(st.sampled_from(((None,), (None, 0.5)))))
     config = [a_spec(draw, declared, **bounds) for _ in range(draw(st.integers(least, most)))]
-    known = any(isinstance(s["layers"], str) or "body" in s["layers"] for s in config) or draw(st.integers(0, 5)) > 0
+    plain = all(entry in declared for spec in config for entry in spec["layers"])  # neither a word nor a pattern
+    known = not plain or draw(st.integers(0, 5)) > 0
     return asked(draw, config, declared if known else None)
 
 
@@ -65,15 +68,18 @@ def single(*kinds: str, **bounds: Any) -> st.SearchStrategy[Request]:
 
 # Round robin and intervals -----------------------------------------------------------------------------------------
 @st.composite
-def windows(draw: DrawFn, *kinds: str, most: int = 6, spans: int = 8) -> Request:
-    """Return a round robin or random windows over several layers for several spans, that all happen."""
+def windows(
+    draw: DrawFn, *kinds: str, most: int = 6, spans: int = 8, of_units: bool = False, patterns: bool = False
+) -> Request:
+    """Return a round robin or random windows over several units for several spans, that all happen."""
     declared = [f"layer{number}" for number in range(8, 0, -1)] if most > 6 else list(LAYERS)
-    chosen = some(draw, declared, 2, most)
+    whole = of_units or patterns
+    chosen = entries(draw, declared, 2, patterns) if whole else some(draw, declared, 2, most)
     start, span = draw(st.integers(0, 3)), draw(st.integers(1, 3))
     stop = start + span * draw(st.integers(1, spans)) + draw(st.integers(0, span - 1))
     strategy = {
         "type": draw(st.sampled_from(kinds)),
-        "window_size": draw(st.integers(1, len(chosen))),
+        "window_size": draw(st.integers(1, len(units(chosen, declared)))),
         "iterative_span": span,
     }
     if strategy["type"] == "random":
@@ -84,13 +90,15 @@ def windows(draw: DrawFn, *kinds: str, most: int = 6, spans: int = 8) -> Request
 
 @st.composite
 def full_cycles(draw: DrawFn) -> Case:
-    request = draw(windows("round_robin"))
+    request = draw(windows("round_robin", of_units=draw(st.booleans())))
     (spec,) = request["config"]
-    n, window, span = len(spec["layers"]), spec["strategy"]["window_size"], spec["strategy"]["iterative_span"]
+    found = units(spec["layers"], request["names"])
+    n, window, span = len(found), spec["strategy"]["window_size"], spec["strategy"]["iterative_span"]
     start, cycle = spec["training_interval"][0], n // math.gcd(n, window)
     spec["training_interval"][1] = request["total"] = start + cycle * span
     ticks = [start + k * span for k in range(cycle)]
-    return {"request": request, "layers": spec["layers"], "ticks": ticks, "times": window // math.gcd(n, window)}
+    every = [name for unit in found for name in unit]
+    return {"request": request, "layers": every, "ticks": ticks, "times": window // math.gcd(n, window)}
 
 
 @st.composite
@@ -167,15 +175,28 @@ def all_layers(draw: DrawFn) -> tuple[Request, Request]:
 
 
 @st.composite
-def containers(draw: DrawFn) -> tuple[Request, Request]:
-    request = draw(windows("round_robin", "random"))
-    spec, names = request["config"][0], request["names"]
-    wanted = ["body", *draw(st.permutations([name for name in names if not name.startswith("body/")]))]
-    wanted = draw(st.permutations(wanted[: draw(st.integers(1, 4))]))
-    wanted = wanted if "body" in wanted else ["body"]
-    listed = meant(wanted, names)
-    spec["strategy"]["window_size"] = draw(st.integers(1, len(listed)))
-    return request | {"config": [spec | {"layers": listed}]}, request | {"config": [spec | {"layers": wanted}]}
+def opened(draw: DrawFn) -> tuple[Request, Request]:
+    """Return a specification that freezes containers and the like without a strategy: by layers, and as it is."""
+    request = draw(single("plain", wanted=(["body"], "entries")).filter(lambda request: request["names"]))
+    (spec,) = request["config"]
+    return request | {"config": [spec | {"layers": meant(spec["layers"], request["names"])}]}, request
+
+
+def with_units(request: Request) -> Case:
+    return {"request": request, "units": units(request["config"][0]["layers"], request["names"])}
+
+
+def each_spelt_out(request: Request) -> tuple[Request, Request]:
+    (spec,) = request["config"]
+    return request | {"config": [spec | {"layers": c.spelt_out(spec["layers"], request["names"])}]}, request
+
+
+@st.composite
+def with_a_pattern_in_vain(draw: DrawFn) -> Request:
+    request = draw(windows("round_robin", "random", patterns=True))
+    spec = request["config"][0]
+    spec["layers"].insert(draw(st.integers(0, len(spec["layers"]))), c.without_match(draw, request["names"]))
+    return request
 
 
 @st.composite
@@ -192,7 +213,7 @@ def overlapping(draw: DrawFn) -> Request:
 def full_windows(draw: DrawFn) -> tuple[Request, Request]:
     request = draw(requests(least=1, most=1, kinds=("plain",), rates=(None,)))
     (spec,) = request["config"]
-    n = len(meant(spec["layers"], request["names"])) if request["names"] else len(spec["layers"])
+    n = len(units(spec["layers"], request["names"] or LAYERS))
     strategy = {"type": draw(st.sampled_from(KINDS[1:])), "window_size": n, "iterative_span": draw(st.integers(1, 9))}
     return request | {"config": [spec | {"strategy": strategy}]}, request
 
@@ -284,6 +305,7 @@ _EDITS = [
         for i in (0, 1)
         for path, value in [
             *at(("layers",), [], {}, 3, True, "stem", "ALL", "all_reversed", [1], ["stem", 1], ["stem", "stem"], DROP),
+            *at(("layers",), *c.WRONG_EACH),
             *at(("training_interval",), [], [1], [1, 5, 7], [5, 1], [3, 3], [-1, 3], "1-5", 5, {"start": 1}, DROP),
             *at(("training_interval",), [True, 5], ["1", 5], [1.5, 5], [0, 2.5], [0, "5"]),
             *at(("strategy",), [], "round_robin", 3, True, {}, {"type": "spiral"}),
@@ -318,11 +340,16 @@ FAMILIES: dict[str, Family] = {
     "NAM-1-all_is_every_layer_in_order": c.same(all_layers()),
     "NAM-1-needs_model": c.reject("needs-model", without_names()),
     "NAM-2-unknown_name": c.reject("unknown-name", with_unknown_layer()),
-    "NAM-3-a_container_is_its_layers": c.same(containers()),
+    "NAM-3-a_container_is_its_layers": c.same(opened()),
     "NAM-3-needs_model": c.container_and_layer(
         "vl3d", lambda one, other: [spec_of(one, "stem", other)], lambda one, other: [spec_of(one), spec_of(other)]
     ),
     "NAM-3-empty_selection": c.reject("empty-selection", without_layers()),
+    "NAM-4-agrees_with_the_reference": c.agree(windows("round_robin", "random", of_units=True)),
+    "NAM-4-a_unit_moves_as_a_whole": Family(together, windows("round_robin", "random", of_units=True).map(with_units)),
+    "NAM-5-agrees_with_the_reference": c.agree(windows(*KINDS[1:], patterns=True)),
+    "NAM-5-each_is_the_list_of_its_matches": c.same(windows(*KINDS[1:], patterns=True).map(each_spelt_out)),
+    "NAM-5-empty_selection": c.reject("empty-selection", with_a_pattern_in_vain()),
     "SCH-6-conflict": c.reject("conflict", two_rates(conflict=True)),
     "SCH-6-agrees_with_the_reference": c.agree(two_rates(conflict=False)),
     "CFG-1-invalid_spec": c.invalid(_TWO, _EDITS),
