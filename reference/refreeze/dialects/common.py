@@ -6,48 +6,50 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from refreeze import selectors
-from refreeze.dialects.fields import Each
+from refreeze.dialects.fields import EachOf
 from refreeze.policy import Policy, always, never, stages, union
 from refreeze.selectors import Unit, check_apart, distinct
 
 
-def units_of(wanted: Iterable[str | Each] | str | Each, names: Sequence[str] | None, where: str) -> tuple[Unit, ...]:
+def units_of(
+    wanted: Iterable[str | EachOf] | str | EachOf, names: Sequence[str] | None, where: str
+) -> tuple[Unit, ...]:
     """Return the units that an entry of a configuration means (``selectors.Layers.units``, NAM-1..5).
 
-    >>> units_of(("head", Each("block*")), ["block1/conv", "block1/norm", "block2/conv", "head"], "layers")
+    >>> units_of(("head", EachOf("block*")), ["block1/conv", "block1/norm", "block2/conv", "head"], "layers")
     (('head',), ('block1/conv', 'block1/norm'), ('block2/conv',))
     """
 
-    def read(entry: str | Each) -> str | selectors.Each:
-        return selectors.Each(entry.each) if isinstance(entry, Each) else entry
+    def read(entry: str | EachOf) -> str | selectors.Each:
+        return selectors.Each(entry.each) if isinstance(entry, EachOf) else entry
 
-    if isinstance(wanted, str | Each):
+    if isinstance(wanted, str | EachOf):
         return selectors.Layers(read(wanted)).units(names, where)
     return selectors.Layers(tuple(map(read, wanted))).units(names, where)
 
 
-def chosen(wanted: Iterable[str | Each] | str | Each, names: Sequence[str] | None, where: str) -> Unit:
+def chosen(wanted: Iterable[str | EachOf] | str | EachOf, names: Sequence[str] | None, where: str) -> Unit:
     """Return the layers that an entry of a configuration means, of whatever unit; raises as ``units_of`` does."""
     return tuple(name for unit in units_of(wanted, names, where) for name in unit)
 
 
 def groups_of(
-    groups: Iterable[Iterable[str | Each] | Each], names: Sequence[str] | None, *others: Iterable[str | Each]
+    groups: Iterable[Iterable[str | EachOf] | EachOf], names: Sequence[str] | None, *others: Iterable[str | EachOf]
 ) -> list[Unit]:
-    """Return the groups that the key ``groups`` means: a list is one group, an ``Each`` alone one for each match.
+    """Return the groups that the key ``groups`` means: a list is one group, an ``EachOf`` alone one for each match.
 
     Raises ``InvalidSpec`` for a layer in two groups, and as ``units_of`` does; without names nothing in a group may
     lie in anything else, in ``others`` neither.
 
-    >>> groups_of([Each("b*"), ["head"]], ["b1/conv", "b1/norm", "b2", "head"])
+    >>> groups_of([EachOf("b*"), ["head"]], ["b1/conv", "b1/norm", "b2", "head"])
     [('b1/conv', 'b1/norm'), ('b2',), ('head',)]
     """
     groups = tuple(groups)
-    check_apart(names, "groups", *(group for group in groups if not isinstance(group, Each)), *others)
+    check_apart(names, "groups", *(group for group in groups if not isinstance(group, EachOf)), *others)
     found: list[Unit] = []
     for number, group in enumerate(groups):
         where = f"groups[{number}]"
-        found += units_of(group, names, where) if isinstance(group, Each) else [chosen(group, names, where)]
+        found += units_of(group, names, where) if isinstance(group, EachOf) else [chosen(group, names, where)]
     distinct((name for group in found for name in group), "groups")
     return found
 

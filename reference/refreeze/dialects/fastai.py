@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run, targets
 from refreeze.dialects.common import chosen, groups_of
-from refreeze.dialects.fields import Each, Groups, Tick
+from refreeze.dialects.fields import EachOf, Groups, Tick
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, inference_mode, never, stages, union
 from refreeze.selectors import Exactly, listed
@@ -59,7 +59,7 @@ class FastaiConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     """The layer groups, input first; no layer is in two groups. One ``each`` alone: each match is a group."""
     calls: tuple[FreezeTo | Freeze | Unfreeze | BnFreeze, ...] = ()
     """Each has its epoch; those of one epoch are made in the order of the list."""
-    batch_norm: tuple[str | Each, ...] = ()
+    batch_norm: tuple[str | EachOf, ...] = ()
     """Which layers are batch normalizations."""
 
 

@@ -20,7 +20,7 @@ Factor = Annotated[float, Meta(ge=1, le=sys.float_info.max)]
 Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*$", max_length=99)]
 
 
-class Each(Struct, forbid_unknown_fields=True, frozen=True):
+class EachOf(Struct, forbid_unknown_fields=True, frozen=True):
     """Each match of a pattern is a unit of its own (NAM-5); an extension, which the original does not have."""
 
     each: Annotated[str, Meta(pattern=r"[*?\[]")]
@@ -29,9 +29,9 @@ class Each(Struct, forbid_unknown_fields=True, frozen=True):
 
 _ENTRIES = """A list of layers or containers by name or path, each of them one unit (NAM-4). Extensions, which the
 original does not have: a pattern with *, ? or [, which is one unit, and an object with the key "each" (NAM-5)."""
-Entries = Annotated[tuple[str | Each, ...], Meta(min_length=1, description=" ".join(_ENTRIES.split()))]
+Entries = Annotated[tuple[str | EachOf, ...], Meta(min_length=1, description=" ".join(_ENTRIES.split()))]
 Layers = Entries | Literal["all"]
-Groups = Annotated[tuple[Entries | Each, ...], Meta(min_length=1)]
+Groups = Annotated[tuple[Entries | EachOf, ...], Meta(min_length=1)]
 
 
 def exactly_share(where: str, value: float | str, least: str = "[0", most: str = "1]") -> Fraction:

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import chosen, frozen_until
-from refreeze.dialects.fields import Each, Entries, Factor, Rate, Tick
+from refreeze.dialects.fields import EachOf, Entries, Factor, Rate, Tick
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, never, union
 from refreeze.rates import Growing, Rates
@@ -29,7 +29,7 @@ class LightningConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """The first epoch in which the backbone trains."""
     backbone: Entries = ("backbone",)
     """Layers, or containers of layers."""
-    batch_norm: tuple[str | Each, ...] = ()
+    batch_norm: tuple[str | EachOf, ...] = ()
     """Which layers of the backbone are batch normalizations."""
     train_bn: bool = True
     """True: the batch normalizations train all the time. False: they never do."""
