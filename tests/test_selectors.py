@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from per_tick import units
 from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName
-from refreeze.selectors import Each, Exactly, Glob, Layers, Prefix, distinct
+from refreeze.selectors import Each, Exactly, Glob, Layers, Names, Prefix, distinct
 from strategies import LAYERS
 
 NAMES = ["stem", "backbone/conv1", "backbone/conv10", "backbone/Conv2", "head"]
@@ -82,6 +82,31 @@ def test_a_selector_chooses_and_is_a_value(selector, chosen):
 )
 def test_NAM_5_what_a_pattern_matches_and_what_is_none(entries, names, found):
     assert Layers(entries).units(names) == tuple(found)
+
+
+SHARED = Names(["left/shared", "left/own", "head"], {"right/shared": "left/shared"})
+
+
+@pytest.mark.parametrize(
+    ("selector", "chosen"),
+    [
+        (Layers(["right"]), ("left/shared",)),
+        (Layers(["left", "right"]), ("left/shared", "left/own")),
+        (Layers(["r*"]), ("left/shared",)),
+        (Layers(["*/shared"]), ("left/shared",)),
+        (Layers("all"), tuple(SHARED)),
+        (Exactly(["right/shared"]), ("left/shared",)),
+        (Prefix("r"), ("left/shared",)),
+    ],
+)
+def test_NAM_3_a_shared_layer_is_one_layer_in_each_of_its_containers(selector, chosen):
+    assert selector(SHARED) == chosen
+
+
+def test_NAM_4_a_shared_layer_cannot_move_with_two_units():
+    with pytest.raises(InvalidSpec, match=r"repeated: 'left/shared'"):
+        Layers(["left", "right"]).units(SHARED)
+    assert Layers(["*"]).units(SHARED) == (("left/shared", "left/own", "head"),)
 
 
 @given(declared, st.sampled_from(["*", "body/*", "*conv?", "[!b]*", "STEM", "body*conv1"]))

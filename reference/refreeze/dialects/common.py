@@ -10,27 +10,29 @@ from refreeze.dialects.fields import EachOf
 from refreeze.policy import Policy, always, never, stages, union
 from refreeze.selectors import Unit, check_apart, distinct
 
+Wanted = Iterable[str | EachOf] | str | EachOf
+"""What a configuration may have under a key for layers."""
 
-def units_of(
-    wanted: Iterable[str | EachOf] | str | EachOf, names: Sequence[str] | None, where: str
-) -> tuple[Unit, ...]:
+
+def _selector(wanted: Wanted) -> selectors.Layers:
+    def read(entry: str | EachOf) -> str | selectors.Each:
+        return selectors.Each(entry.each) if isinstance(entry, EachOf) else entry
+
+    return selectors.Layers(read(wanted) if isinstance(wanted, str | EachOf) else tuple(map(read, wanted)))
+
+
+def units_of(wanted: Wanted, names: Sequence[str] | None, where: str) -> tuple[Unit, ...]:
     """Return the units that an entry of a configuration means (``selectors.Layers.units``, NAM-1..5).
 
     >>> units_of(("head", EachOf("block*")), ["block1/conv", "block1/norm", "block2/conv", "head"], "layers")
     (('head',), ('block1/conv', 'block1/norm'), ('block2/conv',))
     """
-
-    def read(entry: str | EachOf) -> str | selectors.Each:
-        return selectors.Each(entry.each) if isinstance(entry, EachOf) else entry
-
-    if isinstance(wanted, str | EachOf):
-        return selectors.Layers(read(wanted)).units(names, where)
-    return selectors.Layers(tuple(map(read, wanted))).units(names, where)
+    return _selector(wanted).units(names, where)
 
 
-def chosen(wanted: Iterable[str | EachOf] | str | EachOf, names: Sequence[str] | None, where: str) -> Unit:
-    """Return the layers that an entry of a configuration means, of whatever unit; raises as ``units_of`` does."""
-    return tuple(name for unit in units_of(wanted, names, where) for name in unit)
+def chosen(wanted: Wanted, names: Sequence[str] | None, where: str) -> Unit:
+    """Return the layers that an entry of a configuration means, of whatever unit (``selectors.Layers``, NAM-1..5)."""
+    return _selector(wanted)(names, where)
 
 
 def groups_of(

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, ValidationError, convert
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import units_of
+from refreeze.dialects.common import Wanted, chosen, units_of
 from refreeze.dialects.fields import Count, Entries, Seed, Tick
 from refreeze.errors import EmptySelection, InvalidSpec
 from refreeze.policy import Policy, always, check_int, during, rate, shift, union
 from refreeze.schedule import Operation, operations, segments
-from refreeze.selectors import Unit, check_apart
+from refreeze.selectors import check_apart
 from refreeze.windows import random_windows, round_robin
 
 Operations = tuple[list[int], list[dict[str, list[str]]]]
@@ -71,17 +71,14 @@ def resolve_layers(layers: Iterable[Any] | str, spec_index: int, names: Sequence
     >>> resolve_layers([{"each": "body/*"}], 0, ["stem", "body/a", "body/b"])
     ['body/a', 'body/b']
     """
-    return [name for unit in _units(layers, spec_index, names) for name in unit]
-
-
-def _units(layers: Any, spec_index: int, names: Sequence[str] | None) -> tuple[Unit, ...]:
     where = f"freeze_training[{spec_index}].layers"
     if isinstance(layers, list | tuple) and not layers:
         raise EmptySelection(where, [])
     try:
-        return units_of(convert(layers, Entries | Literal["all", "all_reverse"]), names, where)
+        wanted: Wanted = convert(layers, Entries | Literal["all", "all_reverse"])
     except ValidationError:
         raise InvalidSpec(where, layers, "a list of layers, 'all' or 'all_reverse'") from None
+    return [*chosen(wanted, names, where)]
 
 
 def _spec_policy(spec: Spec, index: int, names: Sequence[str] | None) -> Policy:
@@ -91,12 +88,11 @@ def _spec_policy(spec: Spec, index: int, names: Sequence[str] | None) -> Policy:
         raise InvalidSpec(f"{where}.training_interval", [start, stop], "[start, stop) with start < stop")
     if spec.initial_learning_rate == float("inf"):
         raise InvalidSpec(f"{where}.initial_learning_rate", spec.initial_learning_rate, "finite")
-    units = _units(spec.layers, index, names)
     how, span = spec.strategy, None
     if how is None:
-        frozen = always(name for unit in units for name in unit)
+        frozen = always(chosen(spec.layers, names, f"{where}.layers"))
     else:
-        span = how.iterative_span
+        units, span = units_of(spec.layers, names, f"{where}.layers"), how.iterative_span
         if how.window_size > len(units):
             raise InvalidSpec(f"{where}.strategy.window_size", how.window_size, f"in 1..{len(units)}")
         if isinstance(how, RoundRobin):
