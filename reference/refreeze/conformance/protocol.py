@@ -242,12 +242,16 @@ def crash(error: BaseException) -> Fault:
 
 def _innermost(frames: traceback.StackSummary) -> traceback.FrameSummary:
     """Return the innermost frame of the user's own: not of this package, nor, if there is any, of a library."""
-    ours = str(Path(__file__).parents[1])
-    libraries = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
-    for foreign in ((ours, "<frozen", *libraries), (ours,)):
-        if own := [frame for frame in frames if not frame.filename.startswith(foreign)]:
-            return own[-1]
-    return frames[-1]
+    ours, standard = str(Path(__file__).parents[1]), sysconfig.get_path("stdlib")
+    others = [frame for frame in frames if not frame.filename.startswith(ours)]
+    installed = ("/site-packages/", "/dist-packages/")
+    own = [
+        frame
+        for frame in others
+        if not frame.filename.startswith((standard, "<frozen"))
+        and not any(part in Path(frame.filename).as_posix() for part in installed)
+    ]
+    return (own or others or frames)[-1]
 
 
 # Capabilities ------------------------------------------------------------------------------------------------------
