@@ -47,7 +47,7 @@ MOST_STATE = 32 * MEBIBYTE
 """The bytes that ``state.json`` may have."""
 _HEADERS = 1024
 """The bytes that a variable takes in a checkpoint besides its values, at most."""
-_NAME = r"epoch-(\d{8,18})\.npz"
+_NAME = r"^epoch-(\d{8,18})\.npz\Z"
 
 
 class _State(Struct, frozen=True):
@@ -60,7 +60,7 @@ class _State(Struct, frozen=True):
     schedule: list[Any]
     variables: list[str]
     history: dict[str, list[Any]]
-    written: list[Annotated[str, Meta(pattern=f"^{_NAME}$")]] = []
+    written: list[Annotated[str, Meta(pattern=_NAME)]] = []
     """The checkpoints that the run had written until then and not deleted, this one included."""
 
 
