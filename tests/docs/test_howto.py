@@ -37,7 +37,7 @@ def follow(copy: Path, without: str = "") -> None:
     if without != "law":
         edit(kit / "cases" / "vl3d.py", '    "RND-1-agrees', f'{law}    "RND-1-agrees')
     if without != "wrong one":
-        edit(copy / "tests" / "conformance" / "wrong_ones.py", ' begins", "VL3-2")', ' begins", "VL3-2 RR-4")')
+        edit(copy / "tests" / "conformance" / "wrong_ones.py", '1]))", "VL3-2")', '1]))", "VL3-2 RR-4")')
     if without != "vector":
         (kit / "vectors" / "RR-4").mkdir()
         (kit / "vectors" / "RR-4" / "all.json").write_text(vector, encoding="utf-8")
