@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from refreeze import InvalidSpec, UnknownName
+from refreeze import InvalidSpec, UnknownName, segments
 from refreeze.dialects import dialect
 from refreeze.dialects.files import read
 from refreeze.limits import MOST_NAMES, MOST_PARTS, MOST_TEXT, MOST_VALUES, checked_names
@@ -123,3 +123,21 @@ def test_what_aliases_repeat_counts_each_time(tmp_path, yaml, message):
     with pytest.raises(InvalidSpec) as caught:
         dialect("vl3d").parse(read(tmp_path / "a.yaml")[1])
     assert message in str(caught.value)
+
+
+def test_thousands_of_specifications_of_thousands_of_names_cost_their_sum_not_their_product():
+    """What took minutes and gigabytes takes a second or two; so a product would be noticed."""
+    names = [f"layer{number}" for number in range(10_000)]
+    specs = [{"layers": [name], "training_interval": [at, at + 5]} for at, name in enumerate(names)]
+    assert len(segments(dialect("vl3d").policy(specs, names, total=20_000), 20_000)) == 10_005
+    freezers = [{"name_starts_with": name, "until_step": 1} for name in names]
+    assert len(segments(dialect("lighter").policy(freezers, names, total=9), 9)) == 2
+    stages = [{"start_step": at, "specs": [{"module": name}]} for at, name in enumerate(names[:2_000])]
+    assert len(segments(dialect("kempner").policy({"freeze_schedule": stages}, names, total=2_000), 2_000)) == 2_000
+
+
+@pytest.mark.parametrize(("name", "config"), [("gradual", {}), ("chain_thaw", {"epochs": 1})])
+def test_frozen_sets_of_together_millions_of_names_are_an_error(name, config):
+    policy = dialect(name).policy(config, [f"layer{number}" for number in range(5_000)], total=9_999)
+    with pytest.raises(InvalidSpec, match="whose different frozen sets have together at most 5,000,000 names"):
+        segments(policy, 9_999)

@@ -13,7 +13,7 @@ from typing import Any
 
 from refreeze.errors import InvalidSpec
 from refreeze.reading import NESTING_LIMIT
-from refreeze.selectors import distinct
+from refreeze.selectors import Names, distinct, indexed
 
 MOST_VALUES = 200_000
 """Values in a configuration, keys and the entries of lists counted; what YAML's aliases repeat counts each time."""
@@ -24,6 +24,8 @@ MOST_DIGITS = 1_000
 
 MOST_NAMES = 100_000
 """Names in a list of all that can be frozen."""
+MOST_CHARACTERS = 10_000_000
+"""Characters of all these names together."""
 MOST_PARTS = 32
 """Parts of a path such as ``backbone/block1/conv``."""
 
@@ -88,8 +90,8 @@ def _shown(where: str, place: _Place | None) -> str:
     return (where + "".join(reversed(parts))).lstrip(".") or "config"
 
 
-def checked_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return ``names`` as a tuple; raises ``InvalidSpec`` for what is no list of distinct texts within the limits.
+def checked_names(where: str, names: Sequence[str]) -> Names:
+    """Return ``names``; raises ``InvalidSpec`` for what is no list of distinct texts within the limits.
 
     >>> checked_names("--names", "stem")
     Traceback (most recent call last):
@@ -99,9 +101,11 @@ def checked_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
         raise InvalidSpec(where, names, "a list of names")
     if len(names) > MOST_NAMES:
         raise InvalidSpec(where, names, f"a list of at most {MOST_NAMES:,} names")
+    if sum(map(len, names)) > MOST_CHARACTERS:
+        raise InvalidSpec(where, names, f"a list of names of together at most {MOST_CHARACTERS:,} characters")
     for name in names:
         if wrong := wrong_text(name):
             raise InvalidSpec(where, name, wrong)
         if name.count("/") >= MOST_PARTS:
             raise InvalidSpec(where, name, f"a path of at most {MOST_PARTS} parts")
-    return distinct(names, where)
+    return indexed(distinct(names, where))

@@ -96,18 +96,18 @@ def plan(
     >>> [(s.start, s.stop, sorted(s.frozen)) for s in found.segments]
     [(0, 2, ['stem']), (2, 5, [])]
     """
+    known = None if names is None else checked_names("names", names)
     if isinstance(spec, Configuration):
         run = Run(total=check_int("total", total), steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1))
         language, config, unit = spec.dialect, spec.dialect.parse(spec.config), spec.dialect.unit
-        policy = language.build(config, names, run)
-        rates = None if language.rates is None else language.rates(config, names, run)
+        policy = language.build(config, known, run)
+        rates = None if language.rates is None else language.rates(config, known, run)
         texts = _texts(msgspec.to_builtins(config)) if names is None else ()
         mentioned = [name for name in texts if name in policy.names]
     else:
         if unit not in ("epochs", "steps"):
             raise InvalidSpec("unit", unit, "'epochs' or 'steps'")
         policy, rates, mentioned = spec, None, []
-    known = None if names is None else checked_names("names", names)
     return Plan(
         unit=unit,
         names=tuple(dict.fromkeys([*mentioned, *sorted(policy.names)])) if known is None else known,

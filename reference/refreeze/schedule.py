@@ -15,6 +15,8 @@ from refreeze.policy import NOTHING, SILENT, Policy, State, check_int, check_pol
 
 MOST_BOUNDARIES = 10**6
 """A schedule with more of them is refused before it is computed: nobody reads it, and few machines hold it."""
+MOST_FROZEN = 5 * 10**6
+"""The names that the different frozen sets of a schedule may have together; each set counts once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ def segments(policy: Policy, total: int) -> tuple[Segment, ...]:
 
     They are contiguous, none is empty, their lengths sum to ``total`` (SCH-1; ``total = 0`` gives none), and
     ``frozen == policy.frozen_at(tick)`` at each of their ticks (SCH-3). The policy is asked once per boundary. Raises
-    ``Conflict`` (SCH-6), and ``InvalidSpec`` unless ``total`` is an integer >= 0 and there are at most 10^6 boundaries.
+    ``Conflict`` (SCH-6), and ``InvalidSpec`` unless ``total`` is an integer >= 0, there are at most 10^6 boundaries,
+    and the different sets of frozen names have together at most 5 * 10^6 names.
 
     >>> from refreeze import always, during
     >>> [(s.start, s.stop, sorted(s.frozen)) for s in segments(during(always(["stem"]), 2, 4), total=6)]
@@ -79,12 +82,20 @@ def segments(policy: Policy, total: int) -> tuple[Segment, ...]:
     if sum(1 for _ in islice(policy.boundaries(0, total), MOST_BOUNDARIES + 1)) > MOST_BOUNDARIES:
         raise InvalidSpec("total", total, f"a run in which the schedule has at most {MOST_BOUNDARIES:,} boundaries")
     sets: dict[frozenset[str], frozenset[str]] = {}  # a schedule has few sets, however many segments
+    left = MOST_FROZEN
+
+    def kept(names: frozenset[str]) -> frozenset[str]:
+        nonlocal left
+        if names not in sets:
+            left -= len(names)
+            if left < 0:
+                allowed = f"a run whose different frozen sets have together at most {MOST_FROZEN:,} names"
+                raise InvalidSpec("total", total, allowed)
+        return sets.setdefault(names, names)
+
     found = pairwise(chain(policy.changes(0, total), [(total, SILENT)]))
     return canonical(
-        Segment(
-            start, stop, sets.setdefault(s.frozen, s.frozen), s.learning_rate, sets.setdefault(s.bn_frozen, s.bn_frozen)
-        )
-        for (start, s), (stop, _) in found
+        Segment(start, stop, kept(s.frozen), s.learning_rate, kept(s.bn_frozen)) for (start, s), (stop, _) in found
     )
 
 

@@ -6,7 +6,9 @@ name. Names may be paths: ``backbone/conv1`` lies in the container ``backbone``.
 
 from __future__ import annotations
 
+import bisect
 import fnmatch
+import functools
 import itertools
 import re
 from collections import Counter
@@ -33,10 +35,44 @@ class Names(tuple[str, ...]):
         made.aliases = aliases or {}
         return made
 
+    @functools.cached_property
+    def by_path(self) -> dict[str, str]:
+        """The name by each path that it has: itself, and its aliases."""
+        return {name: name for name in self} | dict(self.aliases)
 
-def _by_path(names: Sequence[str]) -> dict[str, str]:
-    """Return the name by each path that it has: itself, and its aliases."""
-    return {name: name for name in listed(names, "names")} | dict(getattr(names, "aliases", {}))
+    @functools.cached_property
+    def inside(self) -> dict[str, list[str]]:
+        """The paths in each path and container, a container before what is in it."""
+        inside: dict[str, list[str]] = {}
+        for path in self.by_path:
+            for start in itertools.accumulate(path.split("/"), "{}/{}".format):
+                inside.setdefault(start, []).append(path)
+        return inside
+
+    @functools.cached_property
+    def in_order(self) -> list[str]:
+        """All paths, sorted."""
+        return sorted(self.by_path)
+
+    def beginning(self, start: str) -> list[str]:
+        """Return the paths that begin with ``start``."""
+        first = bisect.bisect_left(self.in_order, start)
+        last = bisect.bisect_right(self.in_order, start, lo=first, key=lambda path: path[: len(start)])
+        return self.in_order[first:last]
+
+    def in_declaration_order(self, chosen: Iterable[str]) -> tuple[str, ...]:
+        """Return ``chosen``, each once, in the order of declaration."""
+        return tuple(sorted({*chosen}, key=self.place.__getitem__))
+
+    @functools.cached_property
+    def place(self) -> dict[str, int]:
+        """The number of each name."""
+        return {name: number for number, name in enumerate(self)}
+
+
+def indexed(names: Sequence[str]) -> Names:
+    """Return ``names`` with what selectors look up in them, which is made once for all selectors that are asked."""
+    return names if isinstance(names, Names) else Names(listed(names, "names"))
 
 
 def listed(names: Iterable[str], where: str) -> tuple[str, ...]:
@@ -78,7 +114,7 @@ class Exactly:
 
     def __call__(self, names: Sequence[str], where: str = "names") -> tuple[str, ...]:
         """Return the names that are meant."""
-        by_path = _by_path(names)
+        by_path = indexed(names).by_path
         if missing := [name for name in self.wanted if name not in by_path]:
             raise UnknownName(where, missing, names)
         return distinct((by_path[name] for name in self.wanted), where)
@@ -88,12 +124,17 @@ class _Matching:
     def matches(self, name: str) -> bool:
         raise NotImplementedError
 
+    def candidates(self, names: Names) -> Iterable[str]:
+        """Return the paths of ``names`` that may match."""
+        raise NotImplementedError
+
     def __call__(self, names: Sequence[str], where: str = "names") -> tuple[str, ...]:
         """Return the names that match, in declaration order; raises ``EmptySelection`` if none does (NAM-3)."""
-        chosen = {name for path, name in _by_path(names).items() if self.matches(path)}
+        index = indexed(names)
+        chosen = {index.by_path[path] for path in self.candidates(index) if self.matches(path)}
         if not chosen:
             raise EmptySelection(where, str(self))
-        return tuple(name for name in names if name in chosen)
+        return index.in_declaration_order(chosen)
 
 
 @dataclass(frozen=True)
@@ -109,6 +150,9 @@ class Prefix(_Matching):
     def matches(self, name: str) -> bool:
         """Return whether ``name`` begins so."""
         return name.startswith(self.start)
+
+    def candidates(self, names: Names) -> Iterable[str]:
+        return names.beginning(self.start)
 
     def __str__(self) -> str:
         return self.start
@@ -130,6 +174,10 @@ class Glob(_Matching):
     def matches(self, name: str) -> bool:
         """Return whether any pattern matches ``name``."""
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns)
+
+    def candidates(self, names: Names) -> Iterable[str]:
+        starts = [re.split(r"[*?\[]", pattern, maxsplit=1)[0] for pattern in self.patterns]
+        return itertools.chain(*map(names.beginning, starts))
 
     def __str__(self) -> str:
         return " or ".join(self.patterns)
@@ -191,8 +239,7 @@ class Layers:
             places = [(f"{where}[{number}]", entry) for number, entry in enumerate(distinct(self.entries, where))]
         else:
             raise InvalidSpec(where, self.entries, "a list of layers, 'all' or 'all_reverse'")
-        by_path = {} if names is None else _by_path(names)
-        inside = _inside(by_path)
+        by_path, inside = ({}, {}) if names is None else (indexed(names).by_path, indexed(names).inside)
         patterns = {place: text for place, entry in places if (text := _pattern(entry, inside)) is not None}
         plain = [entry for place, entry in places if isinstance(entry, str) and place not in patterns]
         if names is None:
@@ -208,15 +255,6 @@ class Layers:
             units += found if isinstance(entry, Each) else [list(itertools.chain(*found))]
         distinct(itertools.chain(*units), where)
         return tuple(tuple(dict.fromkeys(by_path[path] for path in unit)) for unit in units)
-
-
-def _inside(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Return the paths in each path and container, a container before what is in it."""
-    inside: dict[str, list[str]] = {}
-    for path in paths:
-        for start in itertools.accumulate(path.split("/"), "{}/{}".format):
-            inside.setdefault(start, []).append(path)
-    return inside
 
 
 def _pattern(entry: str | Each, inside: Container[str]) -> str | None:

@@ -17,7 +17,7 @@ from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import chosen, units_of
 from refreeze.dialects.fields import Count, Entries, Layers, Rate
 from refreeze.errors import InvalidSpec, UnknownName
-from refreeze.policy import Policy, always, never, rate, shift, stages, union
+from refreeze.policy import Policy, always, during, invert, rate, shift, union
 from refreeze.selectors import check_apart
 
 
@@ -54,18 +54,20 @@ def policy(config: ChainThawConfig, names: Sequence[str] | None = None, run: Run
     layers = tuple(itertools.chain(*units))
     new = units[-1] if config.new is None else chosen(config.new, names, "new")
     check_apart(names, "new", layers, new)
-    if unknown := [name for name in new if name not in layers]:
+    if unknown := sorted({*new}.difference(layers), key=new.index):
         raise UnknownName("new", unknown, layers)
-    others = [[name for name in unit if name not in new] for unit in units]
+    first = {*new}
+    others = [[name for name in unit if name not in first] for unit in units]
     trained = [new, *filter(None, others), layers]
     lengths = (config.epochs,) * (len(trained) - 1) if isinstance(config.epochs, int) else config.epochs
     if len(lengths) != len(trained) - 1:
         raise InvalidSpec("epochs", list(lengths), f"one number, or {len(trained) - 1}: one per stage but the last")
     starts = list(itertools.accumulate(lengths, initial=0))
-    parts = [union(always({*layers}.difference(t)), never(t)) for t in trained]
+    stops = [*starts[1:], None]
+    train = [during(always(t), start, stop) for t, start, stop in zip(trained, starts, stops, strict=True)]
     learning_rates = [config.initial_learning_rate, *[config.learning_rate] * (len(starts) - 1)]
     settings = [shift(rate(r), start) for r, start in zip(learning_rates, starts, strict=True) if r is not None]
-    return union(stages(*zip(starts, parts, strict=True)), *settings)
+    return union(invert(union(*train), layers), *settings)
 
 
 DIALECT = Dialect(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from refreeze import selectors
 from refreeze.dialects.fields import EachOf
-from refreeze.policy import Policy, always, never, stages, union
+from refreeze.policy import Policy, always, during, never, union
 from refreeze.selectors import Unit, check_apart, distinct
+
+T = TypeVar("T", int, float)
 
 Wanted = Iterable[str | EachOf] | str | EachOf
 """What a configuration may have under a key for layers."""
@@ -62,8 +65,7 @@ def frozen_from(starts: Mapping[str, int], total: int) -> Policy:
     >>> [len(frozen_from({"a": 2, "b": 5, "c": 9}, total=9).frozen_at(tick)) for tick in (1, 2, 5, 9)]
     [0, 1, 2, 2]
     """
-    ticks = sorted({start for start in starts.values() if start < total})
-    return stages(*((tick, always(name for name, start in starts.items() if start <= tick)) for tick in ticks))
+    return union(*(during(always(group), start) for start, group in _by_tick(starts).items() if start < total))
 
 
 def frozen_until(stops: Mapping[str, float]) -> Policy:
@@ -72,6 +74,13 @@ def frozen_until(stops: Mapping[str, float]) -> Policy:
     >>> [len(frozen_until({"a": 0, "b": 3, "c": math.inf}).frozen_at(tick)) for tick in (0, 2, 3)]
     [2, 2, 1]
     """
-    ticks = sorted({0, *(int(stop) for stop in stops.values() if stop != math.inf)})
-    parts = ((tick, always(name for name, stop in stops.items() if stop > tick)) for tick in ticks)
-    return union(never(stops), stages(*parts))
+    groups = {None if stop == math.inf else int(stop): group for stop, group in _by_tick(stops).items() if stop > 0}
+    return union(never(stops), *(during(always(group), 0, stop) for stop, group in groups.items()))
+
+
+def _by_tick(ticks: Mapping[str, T]) -> dict[T, list[str]]:
+    """Return the names of each tick: one policy for each of them costs less than one for every name."""
+    groups: dict[T, list[str]] = {}
+    for name, tick in ticks.items():
+        groups.setdefault(tick, []).append(name)
+    return groups

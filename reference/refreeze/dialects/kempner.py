@@ -195,15 +195,18 @@ def policy(config: KempnerConfig, names: Sequence[str] | None = None, run: Run |
     for where, module in checked_modules(config).items():
         if names is None:
             raise NeedsModel(where, module)
-        matched[module] = Glob(config.module_patterns.get(module, (module,)))(names, where)
+        if module not in matched:
+            matched[module] = Glob(config.module_patterns.get(module, (module,)))(names, where)
     trainable = never(name for found in matched.values() for name in found)
-
-    def mask(step: int) -> Policy:
-        active = effective_freeze(step, config.freeze, config.freeze_schedule)
-        return override(trainable, *((always if s.frozen else never)(matched[s.module]) for s in active))
-
-    steps = {0, *(stage.start_step for stage in config.freeze_schedule)}
-    return stages(*((step, mask(step)) for step in sorted(steps)))
+    set_at: dict[str, dict[int, bool]] = {}  # each module keeps the place of its first specification
+    for step, specs in ((0, config.freeze), *((stage.start_step, stage.specs) for stage in config.freeze_schedule)):
+        for spec in specs:
+            set_at.setdefault(spec.module, {})[step] = spec.frozen
+    masks = (
+        stages(*((step, (always if frozen else never)(matched[module])) for step, frozen in at.items()))
+        for module, at in set_at.items()
+    )
+    return override(trainable, *masks)
 
 
 DIALECT = Dialect(
