@@ -11,8 +11,7 @@ import numpy as np
 from refreeze import Segment, segments
 from refreeze.dialects import dialect
 from refreeze.keras.controller import Controller
-from refreeze.keras.executor import execute
-from refreeze.keras.history import merge
+from refreeze.keras.executor import execute, merge
 from refreeze.keras.model import layer_names, read
 from refreeze.keras.options import Options
 

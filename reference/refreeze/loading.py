@@ -72,7 +72,7 @@ def described(error: BaseException) -> str:
         said = type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
     place = f", at {os.path.relpath(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
-    return f"{one_line(said, 800)}{place}"
+    return f"{one_line(' '.join(said.split()), 800)}{place}"
 
 
 def _is_library(file: str) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -112,19 +113,26 @@ def test_rates_of_single_layers_are_ignored_if_asked_and_the_report_says_so(tmp_
 
 
 class Failing(keras.Sequential):
-    """A model whose evaluation fails after each epoch but the first ``epochs``."""
+    """A model whose evaluation fails after each epoch but the first ``left``."""
 
     left = 0
 
     def evaluate(self, *args: Any, **options: Any) -> Any:
-        if not self.left:
-            raise RuntimeError("no\n  more")
         self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("no\n  more")
         return super().evaluate(*args, **options)
 
 
-def failing(left: int = 0) -> Any:
-    network = Failing([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10, name="one")])
+class Misshapen(keras.layers.Layer):
+    """A layer that fails when its step is traced, in the middle of TensorFlow."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return keras.ops.matmul(x, keras.ops.ones((3, 3))) if training else x
+
+
+def failing(left: int = 0, *more: Any) -> Any:
+    network = Failing([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10, name="one"), *more])
     network.left = left
     network.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return network
@@ -134,16 +142,37 @@ def failing_later() -> Any:
     return failing(1)
 
 
+def misshapen() -> Any:
+    return failing(1, Misshapen())
+
+
+def mismatched() -> Any:
+    network = small_models.dense()
+    network.compile("sgd", "mse")  # which needs targets of another shape
+    return network
+
+
+FAILS, MISSHAPES = (method.__code__.co_firstlineno for method in (Failing.evaluate, Misshapen.call))
+FILES = ["checkpoints", "history.json", "report.json", "timeline.png"]
+
+
 @pytest.mark.parametrize(
-    ("model", "left"),
-    [("failing", []), ("failing_later", ["checkpoints", "history.json", "report.json", "timeline.png"])],
+    ("model", "reason", "left"),
+    [
+        ("failing", rf"RuntimeError: no more, at \S*test_run\.py:{FAILS + 3}", []),
+        ("failing_later", rf"RuntimeError: no more, at \S*test_run\.py:{FAILS + 3}", FILES),
+        ("misshapen", rf"\w+: Exception encountered when calling Misshapen.*, at \S*test_run\.py:{MISSHAPES + 1}", []),
+        ("mismatched", r"\w+: .*(?<!test_run\.py:\d\d\d)", []),
+    ],
 )
-def test_a_fit_that_fails_is_one_error_and_loses_no_epoch(model: str, left: list[str], tmp_path: Path) -> None:
+def test_a_fit_that_fails_is_one_error_that_names_the_users_line_and_loses_no_epoch(
+    model: str, reason: str, left: list[str], tmp_path: Path
+) -> None:
     path, out = spec(tmp_path, [{"layers": ["one"], "training_interval": [0, 1]}]), tmp_path / "new" / "out"
     with pytest.raises(InvalidSpec) as raised:
         job.run(spec=path, epochs=2, model=f"test_run:{model}", data="test_run:data", out=str(out), quiet=True)
-    expected = "--data = 'float32 (48, 8, 8, 1), int64 (48,)' must be what the model can be trained on"
-    assert str(raised.value) == f"{expected} (RuntimeError: no more)"
+    expected = r"--data = 'float32 \(48, 8, 8, 1\), int64 \(48,\)' must be what the model can be trained on"
+    assert re.fullmatch(rf"{expected} \({reason}\)", str(raised.value))
     assert (sorted(path.name for path in out.iterdir()) if out.exists() else []) == left
     assert out.parent.exists() is bool(left)  # a folder that was made for nothing goes again
     if left:

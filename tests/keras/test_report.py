@@ -47,7 +47,7 @@ def test_each_segment_is_reported_with_what_its_first_step_and_its_steps_took(ru
     assert whole_step_seconds([first, again]) is None
     # The first steps are timed, and then the train function is Keras' own again.
     steps = [(min(r.trained * STEPS, 1 + MEASURED), r.trained * STEPS) for r in reports]
-    assert functions == [name for timed, n in steps for name in ["_Clock"] * timed + ["function"] * (n - timed)]
+    assert functions == [name for timed, n in steps for name in ["SegmentRun"] * timed + ["function"] * (n - timed)]
     assert "function" in functions
     assert type(model.train_function).__name__ == "function"
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from refreeze.errors import InvalidSpec
-from refreeze.keras.checkpoint import Checkpointer
+from refreeze.keras.checkpoint import Checkpointer, make_folder
 from refreeze.keras.model import declared_names
 from refreeze.keras.optimizer import check_single_rates
 from refreeze.keras.options import ScheduleOptions
@@ -33,24 +33,17 @@ def default(name: str) -> Any:
     return getattr(digits, name)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Inputs:
     """The inputs of a run."""
 
     asked: Configuration
-    """The configuration of the schedule."""
     plan: Plan
-    """The schedule."""
     epochs: int
-    """The epochs to train."""
     network: Any
     """The model, compiled."""
-    x: Any
-    """The inputs to train on."""
-    y: Any
-    """Their targets."""
-    test: Any
-    """A pair of inputs and targets to evaluate after every epoch, or None."""
+    data: tuple[Any, Any, Any]
+    """The inputs to train on, their targets, and a pair of both to evaluate after every epoch, or None."""
     folder: Path
     """Where to write; it is new, empty, or that of the run which is resumed."""
     keeper: Checkpointer | None
@@ -60,11 +53,7 @@ class Inputs:
     def folder_made(self) -> Iterator[None]:
         """Make the folder, and remove it again if what follows ends without anything in it."""
         new = [path for path in (self.folder / CHECKPOINTS, self.folder, *self.folder.parents) if not path.exists()]
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", error)
-            raise InvalidSpec("--out", str(self.folder), f"a folder that can be made ({why})") from None
+        make_folder("--out", self.folder)
         try:
             yield
         finally:
@@ -98,15 +87,13 @@ def check(
     folder = _folder(out, resume)
     keras.utils.set_random_seed(seed)
     network = _model(model)
-    x, y, test = _data(data, network)
-    steps = steps_per_epoch(len(x), BATCH_SIZE)
+    arrays = _data(data, network)
+    steps = steps_per_epoch(len(arrays[0]), BATCH_SIZE)
     names = declared_names(network, asked.dialect.names)
     found = plan(asked, names, total=total * (steps if in_steps else 1), steps_per_epoch=steps)
     check_single_rates(found.rates, options.rates)
     keeper = None if in_steps else Checkpointer(folder / CHECKPOINTS, every=checkpoint_every)
-    return Inputs(
-        asked=asked, plan=found, epochs=total, network=network, x=x, y=y, test=test, folder=folder, keeper=keeper
-    )
+    return Inputs(asked, found, total, network, arrays, folder, keeper)
 
 
 def _model(reference: str | None) -> Any:

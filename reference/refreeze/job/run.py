@@ -13,10 +13,10 @@ from refreeze import plot
 from refreeze.errors import InvalidSpec, ScheduleError
 from refreeze.job import inputs, report
 from refreeze.keras.callback import FreezeSchedule
-from refreeze.keras.executor import execute
+from refreeze.keras.executor import RunOptions, merge, train
 from refreeze.keras.guard import FrozenGuard, FrozenMoved
-from refreeze.keras.history import merge
 from refreeze.keras.options import Keywords, ScheduleOptions, SingleRates, Switch
+from refreeze.loading import described
 from refreeze.schedule import Segment
 
 
@@ -102,7 +102,9 @@ def run(
     if outcome.failure is not None:
         raise outcome.failure
     console.print(report.table(outcome.reports, given.plan.unit))
-    console.print(f"{outcome.comparisons:,} comparisons of frozen weights, after every epoch: all bitwise equal.")
+    console.print(
+        f"{outcome.frozen_weights_compared:,} comparisons of frozen weights, after every epoch: all bitwise equal."
+    )
     if outcome.interrupted:
         done = f"Interrupted after {outcome.epochs_trained} of {given.epochs} epochs"
         console.print(f"{done}; --resume --out {given.folder} goes on.")
@@ -114,6 +116,7 @@ def _train(given: inputs.Inputs, options: ScheduleOptions, seed: int, resume: bo
     """Train as planned; what ends it early is part of the outcome, so that nothing trained is lost."""
     network, keeper = given.network, given.keeper
     chosen: Keywords = {"switch": options.switch, "cache_size": options.cache_size}
+    x, y, test = given.data
     guard, interrupted, failure = FrozenGuard(), False, None
     in_steps = FreezeSchedule(
         given.plan.policy, unit=given.plan.unit, on_segment=lambda segment: guard.segment_begins(), **chosen
@@ -131,24 +134,21 @@ def _train(given: inputs.Inputs, options: ScheduleOptions, seed: int, resume: bo
         def fit(length: int, *more: Any) -> Any:
             try:
                 return network.fit(
-                    given.x, given.y, epochs=length, batch_size=inputs.BATCH_SIZE, validation_data=given.test,
-                    verbose=0, callbacks=[guard, watch, *more],
+                    x, y, epochs=length, batch_size=inputs.BATCH_SIZE, validation_data=test, verbose=0,
+                    callbacks=[guard, watch, *more],
                 )  # fmt: skip
             except (ScheduleError, FrozenMoved):
                 raise
             except Exception as error:
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                shown = ", ".join(f"{array.dtype} {tuple(array.shape)}" for array in (given.x, given.y))
-                raise InvalidSpec("--data", shown, f"what the model can be trained on ({reason})") from error
+                shown = ", ".join(f"{array.dtype} {tuple(array.shape)}" for array in (x, y))
+                raise InvalidSpec("--data", shown, f"what the model can be trained on ({described(error)})") from error
 
         try:
             if keeper is None:
                 fit(given.epochs, in_steps)
             else:
-                execute(
-                    network, given.plan.policy, given.epochs, fit, on_segment=on_segment, reports=reports,
-                    checkpoint=keeper, resume=resume, **chosen,
-                )  # fmt: skip
+                how = RunOptions(checkpoint=keeper, resume=resume, **chosen)
+                train(network, given.plan, fit, how, on_segment, reports)
         except KeyboardInterrupt:
             interrupted = True
         except Exception as error:
@@ -157,12 +157,12 @@ def _train(given: inputs.Inputs, options: ScheduleOptions, seed: int, resume: bo
     before = (keeper.resumed.history, keeper.resumed.epoch) if keeper and keeper.resumed else ({}, 0)
     history = merge([before, *(({key: [value] for key, value in logs.items()}, 1) for logs in watch.epochs)])
     return report.Trained(
-        reports=reports if keeper else in_steps.reports,
-        history=history,
         epochs_trained=before[1] + len(watch.epochs),
         resumed_after=before[1],
         interrupted=interrupted,
         failure=failure,
-        seconds=seconds,
-        comparisons=guard.checks,
+        training_seconds=seconds,
+        frozen_weights_compared=guard.checks,
+        history=history,
+        reports=reports if keeper else in_steps.reports,
     )

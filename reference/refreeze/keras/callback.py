@@ -30,25 +30,26 @@ _MARK = "refreeze"
 class FreezeSchedule(keras.callbacks.Callback):
     """Runs a freeze schedule inside one ``model.fit(..., callbacks=[FreezeSchedule(spec)])``.
 
-    ``spec`` is the path of a configuration file (a ``str`` or ``Path``), which names its dialect; or a configuration as
-    plain data, of the dialect ``dialect``; or a ``Policy``, whose ticks are ``unit``, "epochs" (the default) or
-    "steps". Epochs and steps count from 0 at the beginning of the training; ``fit(initial_epoch=e)`` starts in the
-    middle of the schedule, in the state that a run from the beginning has there (RES-1). Segments begin before the
-    first batch of their epoch, or before their step.
+    Epochs and steps count from 0 at the beginning of the training; ``fit(initial_epoch=e)`` starts in the middle of the
+    schedule, in the state that a run from the beginning has there (RES-1). A segment begins before the first batch of
+    its epoch, or before its step. Its learning rate is set once, at its start (EXE-5); what other callbacks make of it
+    holds until a segment sets one again. Of several callbacks that set the rate when an epoch begins, the last one in
+    the list wins. ``schedule`` has the segments once the training has begun, ``reports`` a ``SegmentReport`` for each
+    that has ended.
 
-    A segment's learning rate is set once, at its start (EXE-5); what other callbacks make of it holds until a segment
-    sets one again. Of several callbacks that set it when an epoch begins the last one in the list wins.
-
-    ``steps_per_epoch`` is needed for schedules in steps if the data do not say how many batches they have.
-    ``on_segment(segment)`` is called when a segment has begun, before its first step. The other options are the fields
-    of ``ScheduleOptions``.
+    Args:
+        spec: the path of a configuration file (a ``str`` or ``Path``), which names its dialect; or a configuration as
+            plain data; or a ``Policy``.
+        dialect: the dialect of plain data.
+        unit: what a tick of a ``Policy`` is, "epochs" (the default) or "steps".
+        steps_per_epoch: is needed for schedules in steps if the data do not say how many batches they have, >= 1.
+        on_segment: is called with each segment when it has begun, before its first step.
+        options: the fields of ``ScheduleOptions``.
 
     Raises a ``ScheduleError`` for a configuration when the callback is made; for what depends on the model and the data
     when the training begins, before anything is changed. ``Unsupported``, besides what ``Controller`` raises: a
     boundary inside of an execution of ``steps_per_execution > 1`` steps. ``InvalidSpec`` also at the end of an epoch
     that had another number of batches than was said.
-
-    ``schedule`` has the segments once the training has begun, ``reports`` a ``SegmentReport`` for each that has ended.
     """
 
     async_safe = True  # all that is done after a batch is to count it

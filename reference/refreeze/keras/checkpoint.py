@@ -12,6 +12,7 @@ is read whole, and all of it compared with the model, before the first variable 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -21,7 +22,6 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -50,43 +50,43 @@ _HEADERS = 1024
 _NAME = r"^epoch-(\d{8,18})\.npz\Z"
 
 
-class _State(Struct, frozen=True):
+class Saved(Struct, frozen=True):
+    """What a checkpoint says of its run, besides the values of variables."""
+
     format: str
     version: int
     refreeze: str
     keras: str
     epoch: Annotated[int, Meta(ge=1)]
+    """The epochs trained, which is the tick at which the run goes on."""
     stopped: bool
+    """Whether training was stopped there, so that nothing is to follow (EXE-8)."""
     schedule: list[Any]
     variables: list[str]
     history: dict[str, list[Any]]
+    """The merged history of those epochs."""
     written: list[Annotated[str, Meta(pattern=_NAME)]] = []
     """The checkpoints that the run had written until then and not deleted, this one included."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """What is known of the part of a run that a checkpoint stands for, besides the model's state."""
-
-    epoch: int
-    """The epochs trained, which is the tick at which the run goes on."""
-    history: dict[str, list[Any]]
-    """The merged history of those epochs."""
-    stopped: bool
-    """Whether training was stopped there, so that nothing is to follow (EXE-8)."""
 
 
 class Checkpointer:
     """Keeps checkpoints of one run in ``directory``, and goes on from the newest that is whole.
 
-    One is written at the end of every segment and, with ``every``, after each epoch that is a multiple of it. For that
-    a segment is trained in parts, cut at those epochs: the fit function is called once per part, the lengths of which
-    sum to the segment's (EXE-1), and Keras callbacks begin anew with each. The parts are the same in a resumed run.
-    The ``keep >= 1`` newest stay. ``other_past=True`` resumes under a schedule whose past differs as well (RES-3).
+    A checkpoint is written at the end of every segment and, with ``every``, after each epoch that is a multiple of it.
+    For that a segment is trained in parts, cut at those epochs: the fit function is called once per part, the lengths
+    of which sum to the segment's (EXE-1), and Keras callbacks begin anew with each. A resumed run has the same parts.
 
     Under a distribution strategy of several workers the chief alone writes, and all read: ``directory`` is shared. If
     one worker is lost, all are started again. What is written is the state of one replica, so all must have the same:
     a batch normalization has to be ``synchronized``, else Keras keeps other moving statistics on every replica.
+
+    Args:
+        directory: the folder of the checkpoints; it is made when the run begins.
+        every: the epochs from one checkpoint inside of a segment to the next, >= 1; None for none inside of segments.
+        keep: how many of the newest checkpoints stay, >= 1.
+        other_past: whether to resume also under a schedule whose past differs (RES-3).
+
+    Raises ``InvalidSpec`` for an argument of another type or out of range.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Checkpointer:
         self._keep = check_int("keep", keep, 1)
         self._other_past = other_past
         self._written: list[Path] = []
-        self.resumed: Resumed | None = None
+        self.resumed: Saved | None = None
 
     def parts(self, schedule: Sequence[Segment]) -> Iterator[Segment]:
         """Yield the segments, cut at the multiples of ``every``; only the first part of one sets a learning rate.
@@ -119,7 +119,7 @@ class Checkpointer:
         named = [path for path in self.directory.glob("epoch-*.npz") if re.fullmatch(_NAME, path.name)]
         return sorted(named, key=_epoch_of, reverse=True)
 
-    def begin(self, model: Any, schedule: Sequence[Segment], *, resume: bool) -> Resumed | None:
+    def begin(self, model: Any, schedule: Sequence[Segment], *, resume: bool) -> Saved | None:
         """Put model and optimizer into the state of the newest whole checkpoint, with ``resume`` and if there is any.
 
         One that is damaged, of another version of the format, or of another model is skipped, with a warning in the
@@ -128,17 +128,14 @@ class Checkpointer:
         ``ScheduleMismatch`` if the schedule that the newest was written under has another past (RES-3);
         ``Unsupported`` if replicas have other statistics than each other.
         """
-        if apart := _apart(model):
-            raise Unsupported(
-                f"layer {apart[0]!r} has moving statistics of its own on each of "
-                f"{model.distribute_strategy.num_replicas_in_sync} replicas, and a checkpoint has one state for all; "
-                "make it with BatchNormalization(synchronized=True)"
-            )
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", error)
-            raise InvalidSpec("checkpoint", str(self.directory), f"a folder that can be made ({why})") from None
+        if (replicas := model.distribute_strategy.num_replicas_in_sync) > 1:
+            apart = [n.path for n in read(model).nodes if not all(part.synchronized for part in n.batch_norms)]
+            if apart:
+                raise Unsupported(
+                    f"layer {apart[0]!r} has moving statistics of its own on each of {replicas} replicas, and a "
+                    "checkpoint has one state for all; make it with BatchNormalization(synchronized=True)"
+                )
+        make_folder("checkpoint", self.directory)
         found = self.found()
         if found and not resume:
             raise InvalidSpec("checkpoint", str(self.directory), "a folder without checkpoints, unless a run resumes")
@@ -147,15 +144,15 @@ class Checkpointer:
         path, state, arrays = self._newest_whole(found, model, schedule)
         for variable, array in zip(_variables(model), arrays, strict=True):
             variable.assign(array)
-        recorded = [path for name in state.written if (path := self.directory / name).exists()]
-        self._written = [*(other for other in recorded if other != path), path]
+        recorded = [self.directory / name for name in state.written if name != path.name]
+        self._written = [*(other for other in recorded if other.exists()), path]
         _log.info("resuming after %d epochs, from %s", state.epoch, path)
-        self.resumed = Resumed(state.epoch, state.history, state.stopped)
-        return self.resumed
+        self.resumed = state
+        return state
 
     def _newest_whole(
         self, found: Sequence[Path], model: Any, schedule: Sequence[Segment]
-    ) -> tuple[Path, _State, list[np.ndarray[Any, Any]]]:
+    ) -> tuple[Path, Saved, list[np.ndarray[Any, Any]]]:
         """Return the newest of ``found`` that fits, with its state and arrays; nothing is changed if none does."""
         unusable: list[CheckpointError] = []
         total = schedule[-1].stop if schedule else 0
@@ -193,7 +190,8 @@ class Checkpointer:
         path = self.directory / f"epoch-{epoch:08}.npz"
         if not model.distribute_strategy.extended.should_checkpoint:
             return path
-        state = _State(
+        written = [*(old for old in self._written if old != path), path]
+        state = Saved(
             format=FORMAT,
             version=VERSION,
             refreeze=refreeze.__version__,
@@ -203,53 +201,62 @@ class Checkpointer:
             schedule=segments_json.to_json(schedule),
             variables=_described(read(model)),
             history={key: list(values) for key, values in history.items()},
-            written=[*(old.name for old in self._written if old != path), path.name],
+            written=[file.name for file in written],
         )
         try:
-            self._replace(path, state, model)
-            self._written = [*(old for old in self._written if old != path), path]
-            for old in self._written[: -self._keep]:
+            with _whole(path, keep_other=path not in self._written) as file:
+                _write(file, path, state, _variables(model))
+            self._written = written
+            for old in written[: -self._keep]:
                 old.unlink(missing_ok=True)
-            self._written = self._written[-self._keep :]
+            self._written = written[-self._keep :]
         except OSError as error:
             raise CheckpointError(str(path), f"cannot be written ({error.strerror or error})") from error
         return path
-
-    def _replace(self, path: Path, state: _State, model: Any) -> None:
-        """Write ``path`` so that it is there whole or as it was."""
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        if unfinished.is_file() and not unfinished.is_symlink():
-            unfinished.unlink()  # of a run that was killed while it wrote this very checkpoint
-        with unfinished.open("xb") as file:  # which follows no link
-            try:
-                _write(file, path, state, _variables(model))
-                file.flush()
-                os.fsync(file.fileno())
-                if path not in self._written and path.exists():
-                    _set_aside(path)
-                unfinished.replace(path)
-            except BaseException:
-                unfinished.unlink(missing_ok=True)
-                raise
-        _sync_folder(self.directory)
 
 
 def _epoch_of(path: Path) -> int:
     return int(path.stem.removeprefix("epoch-"))
 
 
-def _set_aside(path: Path) -> None:
-    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
-    other = next(other for other in numbered if not other.exists())
-    _log.warning("%s is not of this run; it is now %s", path, other)
-    path.rename(other)
+def make_folder(where: str, folder: Path) -> None:
+    """Make ``folder``, and those above it; raises ``InvalidSpec`` if that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
+        raise InvalidSpec(where, str(folder), f"a folder that can be made ({why})") from None
 
 
-def _apart(model: Any) -> list[str]:
-    """Return the layers of which each replica has statistics of its own."""
-    if model.distribute_strategy.num_replicas_in_sync == 1:
-        return []
-    return [node.path for node in read(model).nodes if not all(part.synchronized for part in node.batch_norms)]
+@contextlib.contextmanager
+def _whole(path: Path, *, keep_other: bool = False) -> Iterator[BinaryIO]:
+    """Yield a file to write to, which becomes ``path`` at the end; if anything fails, ``path`` is as it was.
+
+    With ``keep_other``, a file that is there already is renamed, not replaced. Raises ``OSError``.
+    """
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    if unfinished.is_file() and not unfinished.is_symlink():
+        unfinished.unlink()  # of a run that was killed while it wrote this very file
+    with unfinished.open("xb") as file:  # which follows no link
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if keep_other and path.exists():
+                numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+                other = next(other for other in numbered if not other.exists())
+                _log.warning("%s is not of this run; it is now %s", path, other)
+                path.rename(other)
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+    if os.name != "nt":  # there folders cannot be opened, and a rename is in the journal
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _variables(model: Any) -> list[Any]:
@@ -266,7 +273,7 @@ def _described(tree: ModelTree) -> list[str]:
     return [f"{name} {tuple(variable.shape)} {variable.dtype}" for name, variable in named]
 
 
-def _write(file: BinaryIO, path: Path, state: _State, variables: Sequence[Any]) -> None:
+def _write(file: BinaryIO, path: Path, state: Saved, variables: Sequence[Any]) -> None:
     text = json.dumps(msgspec.structs.asdict(state), default=lambda value: value.tolist())
     if len(text) > MOST_STATE:
         raise CheckpointError(str(path), "cannot be written: its schedule and history are too long")
@@ -284,7 +291,7 @@ def _size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 def _read(
     path: Path, described: list[str], wanted: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
-) -> tuple[_State, tuple[Segment, ...], list[np.ndarray[Any, Any]]]:
+) -> tuple[Saved, tuple[Segment, ...], list[np.ndarray[Any, Any]]]:
     """Return state, schedule and arrays of a checkpoint, once all of it is found whole and fit for the model.
 
     ``described`` says what each variable of the model is, ``wanted`` its shape and type. No more is read than that.
@@ -314,14 +321,14 @@ def _member(file: zipfile.ZipFile, name: str, most: int) -> bytes:
     return file.read(info)
 
 
-def _read_state(path: Path, file: zipfile.ZipFile) -> tuple[_State, tuple[Segment, ...]]:
+def _read_state(path: Path, file: zipfile.ZipFile) -> tuple[Saved, tuple[Segment, ...]]:
     raw = json.loads(_member(file, "state.json", MOST_STATE))
     kind, version = raw["format"], raw["version"]
     if (kind, version) != (FORMAT, VERSION):
         raise CheckpointError(
             str(path), f"is {kind!r:.60} of version {version!r:.60}, not {FORMAT!r} of version {VERSION}"
         )
-    state = msgspec.convert(raw, _State)
+    state = msgspec.convert(raw, Saved)
     schedule = segments_json.from_json(state.schedule)
     epochs = {state.epoch, _epoch_of(path), *map(len, state.history.values())}
     if len(epochs) > 1 or not schedule or state.epoch > schedule[-1].stop:
@@ -341,13 +348,3 @@ def _array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: n
     if header != (shape, False, plain) or len(content) - file.tell() != _size(shape, dtype):
         raise ValueError(f"{name} has {header}, not {(shape, False, plain)}")
     return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there, and a rename is in the journal
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

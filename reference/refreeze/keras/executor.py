@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -18,11 +18,11 @@ from refreeze.errors import InvalidSpec, ScheduleError
 from refreeze.keras import model as models
 from refreeze.keras.checkpoint import Checkpointer
 from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
-from refreeze.keras.history import merge
 from refreeze.keras.options import Keywords, Options, check_listener
 from refreeze.keras.report import SegmentReport, SegmentRun
+from refreeze.plan import Configuration, Plan, configuration, plan
 from refreeze.policy import Policy, check_int
-from refreeze.schedule import Segment, cut, segments
+from refreeze.schedule import Segment, cut
 from refreeze.selectors import Exactly
 
 _log = logging.getLogger("refreeze")
@@ -68,40 +68,55 @@ def execute(
 ) -> Any:
     """Train ``model`` for ``total`` epochs under ``policy`` and return one ``keras.callbacks.History`` of it all.
 
-    ``fit(epochs)`` is called once per segment or part, in order, with its length (EXE-1), and returns the History of
-    its ``model.fit(..., epochs=epochs)``. Before each call the model is in the segment's state (EXE-2), and
-    ``on_segment(segment)`` is called. If training is stopped in a segment, the run ends there (EXE-8). An exception of
-    ``fit`` passes through, and the model stays as it is in that segment (EXE-9). ``reports`` is given a
-    ``SegmentReport`` per call, so one per segment or part, as the run goes on. The options are the fields of
-    ``RunOptions``.
+    Before each call of ``fit`` the model is put into the state of the segment (EXE-2). If training is stopped in a
+    segment, the run ends there (EXE-8). An exception of ``fit`` passes through, and the model stays as it is in that
+    segment (EXE-9). A ``Checkpointer`` that also saves inside of segments trains them in parts, and everything that is
+    said here of a segment is then said of each part. A resumed run calls ``fit`` for what is left; weights, optimizer
+    and history end bit for bit like those of a run that was never interrupted (RES-1, RES-2), if the data come in the
+    same order. Where data are shuffled at random, ``on_segment`` can see to that:
+    ``lambda segment: keras.utils.set_random_seed(segment.start)``.
 
-    ``checkpoint``: a folder, or a ``Checkpointer``; one that also saves inside segments trains them in parts, and
-    everything above is then said of each part. ``resume=True`` goes on from the newest checkpoint, or begins if there
-    is none: ``fit`` is called for what is left, and weights, optimizer and history end bit for bit like those of a run
-    that was never interrupted (RES-1, RES-2), if the data come in the same order. With data that are shuffled at
-    random, ``on_segment`` can see to that: ``lambda segment: keras.utils.set_random_seed(segment.start)``. Reports are
-    of the segments trained after the resumption.
+    Args:
+        model: a Keras model, built and compiled.
+        policy: what is frozen when; its ticks are epochs.
+        total: the epochs of the run, an integer >= 0.
+        fit: is called with the length of each segment, in order (EXE-1), and returns the History of its
+            ``model.fit(..., epochs=length)``.
+        on_segment: is called with each segment when it has begun, before its fit.
+        reports: a list that is given a ``SegmentReport`` after each call of ``fit`` in this run.
+        options: the fields of ``RunOptions``.
 
     Raises a ``ScheduleError`` before anything is changed: ``Conflict``, ``UnknownName``, ``Unsupported``,
     ``InvalidSpec``, ``CheckpointError``, ``ScheduleMismatch`` (RES-3); ``InvalidSpec`` also if ``fit`` returns no
     History of that many epochs, and ``CheckpointError`` if no checkpoint can be written.
     """
     chosen = RunOptions(**options)
+    return train(model, plan(policy, total=total), fit, chosen, on_segment, [] if reports is None else reports)
+
+
+def train(
+    model: Any,
+    planned: Plan,
+    fit: Callable[[int], Any],
+    options: RunOptions,
+    on_segment: Callable[[Segment], None] | None,
+    reports: list[SegmentReport],
+) -> Any:
+    """Do what ``execute`` does, for a plan in epochs; raises what it raises."""
     check_listener(on_segment)
-    schedule = run = segments(policy, total)
-    controller = Controller(model, policy.names, schedule, chosen)
-    keeper = chosen.checkpointer()
-    reports = [] if reports is None else reports
-    parts: list[tuple[dict[str, list[float]], int]] = []
-    resumed = None
+    schedule = run = planned.segments
+    controller = Controller(model, planned.policy.names, schedule, options)
+    keeper = options.checkpointer()
+    history: dict[str, list[float]] = {}
+    done, stopped = 0, False
     if keeper is not None:
-        if resumed := keeper.begin(model, schedule, resume=chosen.resume):
-            for before in cut(schedule, resumed.epoch - 1, resumed.epoch):
+        if resumed := keeper.begin(model, schedule, resume=options.resume):
+            history, done, stopped = resumed.history, resumed.epoch, resumed.stopped
+            for before in cut(schedule, done - 1, done):
                 controller.follow(before)
-            parts.append((resumed.history, resumed.epoch))
-            run = () if resumed.stopped else cut(schedule, resumed.epoch)
+            run = () if stopped else cut(schedule, done)
         run = tuple(keeper.parts(run))
-    model.stop_training = resumed is not None and resumed.stopped
+    model.stop_training = stopped
     with controller.running():
         for number, segment in enumerate(run, start=1):
             now = SegmentRun(controller, segment)
@@ -110,27 +125,47 @@ def execute(
             try:
                 if on_segment is not None:
                     on_segment(segment)
-                history = fit(segment.length)
+                new = fit(segment.length)
             finally:
                 now.leave()
             stopped = bool(model.stop_training)
-            epochs = _epochs_of(history, model, segment.length, stopped)
-            parts.append((history.history, epochs))
-            reports.append(now.ended(epochs, history.history))
+            epochs = _epochs_of(new, model, segment.length, stopped)
+            reports.append(now.ended(epochs, new.history))
+            history, done = merge([(history, done), (new.history, epochs)]), done + epochs
             if keeper is not None:
-                parts = [(merge(parts), segment.start + epochs)]
-                keeper.save(model, schedule, segment.start + epochs, parts[0][0], stopped)
+                keeper.save(model, schedule, done, history, stopped)
             if stopped:
-                _log.info("training was stopped after %d of %d epochs", segment.start + epochs, total)
+                _log.info("training was stopped after %d of %d epochs", done, planned.total)
                 break
     log_frozen_summary(controller.tree)
-    if chosen.restore:
+    if options.restore:
         controller.restore()
     merged = keras.callbacks.History()
     merged.set_model(model)
-    merged.history = merge(parts)
-    merged.epoch = list(range(sum(epochs for _, epochs in parts)))
-    merged.params = {"epochs": total}
+    merged.history, merged.epoch, merged.params = history, list(range(done)), {"epochs": planned.total}
+    return merged
+
+
+def merge(parts: Sequence[tuple[Mapping[str, Sequence[float]], int]]) -> dict[str, list[float]]:
+    """Return one history for ``parts``, each a history and the epochs that it is of, in order (EXE-6).
+
+    Every key of any part is there, in the order of first appearance, with one value per epoch: NaN where a part does
+    not have it. A part with fewer values than epochs (``validation_freq``) does not say which epochs they are of: they
+    are taken as the first, the rest is NaN, and a warning is logged.
+
+    >>> merge([({"loss": [3.0, 2.0]}, 2), ({"loss": [1.0], "acc": [0.5]}, 1)])
+    {'loss': [3.0, 2.0, 1.0], 'acc': [nan, nan, 0.5]}
+    """
+    nan = float("nan")
+    merged: dict[str, list[float]] = {key: [] for history, _ in parts for key in history}
+    for history, epochs in parts:
+        for key, values in merged.items():
+            new = list(history.get(key, ()))
+            if 0 < len(new) < epochs:
+                _log.warning(
+                    "history[%r] has %d values for %d epochs; the last are taken as missing", key, len(new), epochs
+                )
+            values += (new + [nan] * epochs)[:epochs]
     return merged
 
 
@@ -155,16 +190,11 @@ class FreezeTrainingExecutor:
     ``reports`` has a ``SegmentReport`` per call of ``fit``: one per segment, or part of one.
     """
 
-    def __init__(
-        self,
-        freeze_training: Any = None,
-        **options: Unpack[RunKeywords],
-    ) -> None:
+    def __init__(self, freeze_training: Any = None, **options: Unpack[RunKeywords]) -> None:
         self.freeze_training = freeze_training
         self.reports: list[SegmentReport] = []
-        self._options = options
-        RunOptions(**options)
-        self._config()
+        self._options = RunOptions(**options)
+        self._configuration()
 
     def prepare_schedule(self, training_epochs: int, nn: Any = None) -> vl3d.Rated:
         """Return ``compute_schedule`` of the executor's own specifications."""
@@ -194,16 +224,16 @@ class FreezeTrainingExecutor:
         if not callable(fit_fn):
             raise InvalidSpec("fit_fn", fit_fn, "callable with a number of epochs")
         check_int("training_epochs", training_epochs)
-        policy = vl3d.policy(self._config(), models.layer_names(nn))
+        planned = plan(self._configuration(), models.layer_names(nn), total=training_epochs)
         self.reports, before = [], self.reports
         try:
-            return execute(nn, policy, training_epochs, fit_fn, reports=self.reports, **self._options)
+            return train(nn, planned, fit_fn, self._options, None, self.reports)
         except ScheduleError:
             self.reports = self.reports or before  # a run that is refused takes away nothing
             raise
 
-    def _config(self) -> Any:
-        return vl3d.DIALECT.parse([] if self.freeze_training is None else self.freeze_training)
+    def _configuration(self) -> Configuration:
+        return configuration([] if self.freeze_training is None else self.freeze_training, vl3d.DIALECT)
 
     @staticmethod
     def log_frozen_summary(nn: Any) -> None:

@@ -1,8 +1,7 @@
 """The training handler: all that surrounds the fit of a model handler, with freeze-training in it.
 
-Source: VL3D, class ``DLTrainingHandler`` of ``src.model.deeplearn.handle.dl_training_handler``, whose methods are here
-under their names; it can be imported under its own name too. What they need of a model handler, of its architecture
-and of its sequencer is written down as protocols. No base class is needed.
+Source: VL3D, class ``DLTrainingHandler`` of ``src.model.deeplearn.handle.dl_training_handler``. All its methods are
+here under their names, and the class can be imported under its own name, too.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, Unpack
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -25,56 +24,35 @@ from refreeze.keras.report import SegmentReport
 _log = logging.getLogger("refreeze")
 
 
-class Architecture(Protocol):
-    """What a model handler has as ``arch``. Optional members:
-
-    - ``prefit_logic_callback(cache_map)`` is called before the fit, and may leave things in the map;
-    - ``posfit_logic_callback(cache_map)`` is called after it, with the same map and its ``history``, and may put
-      another one there;
-    - ``needs_fit_backup``: whether receptive fields may lie in another order after the fit, and are put back. If it
-      does not say, they may when the model handler has a sequencer.
-    """
-
-    nn: Any
-    """The Keras model, built."""
-
-
-class ModelHandler(Protocol):
-    """What trains. Optional members:
-
-    - ``arch``: an ``Architecture``; without it ``prepare_freeze_training`` still works, and nothing else;
-    - ``compiled``: the compiled model, if it is not ``arch.nn``;
-    - ``batch_size``, ``fit_verbose``: as in ``model.fit``;
-    - ``build_sequencer(X, y_rf, training)``: returns what is fed to the model, ``(input_X, input_y)``;
-    - ``build_callbacks()``: returns fresh callbacks, for fits that ``posfit_logic_callback`` does;
-    - ``compile(y_rf=...)``: compiles again, for a ``prefit_logic_callback`` that needs to.
-    """
-
-    training_epochs: int
-    """The epochs to train, >= 0."""
-    history: Any
-    """Where the History is put."""
-
-
-class Sequencer(Protocol):
-    """A ``keras.utils.PyDataset`` that feeds receptive fields and may shuffle them in place: hence the backup.
-
-    Optional: ``needs_fit_backup = False`` says that it leaves them where they are.
-    """
-
-    X: Any
-    """The receptive fields: an array, or lists and tuples of arrays."""
-    y: Any
-    """The references, likewise, or None."""
-
-
 class TrainingHandler:
-    """Fits a model handler's model, under a freeze-training schedule or without one.
+    """Fits the model of a model handler, under a freeze-training schedule or without one.
 
-    ``freeze_training`` is the list of specifications; with None, and no options, ``model.fit`` alone trains.
-    ``backup_dir`` is where the backup of the receptive fields lies while the model is fitted, by default the folder for
-    temporary files. The options are those of ``FreezeTrainingExecutor``; what resumes from a checkpoint has to see to
-    the order of the data itself.
+    What it needs of the objects of the user; no base class is needed. A model handler ``mh`` has
+
+    - ``training_epochs``, an integer >= 0, and ``history``, where the History is put;
+    - ``arch``, an architecture; without it ``prepare_freeze_training`` still works, and nothing else;
+    - optionally ``compiled``, the compiled model, if it is not ``arch.nn``; ``batch_size`` and ``fit_verbose``, as in
+      ``model.fit``; ``build_sequencer(X, y_rf, training)``, which returns what is fed to the model, ``(input_X,
+      input_y)``; ``build_callbacks()``, which returns fresh callbacks for the fits that ``posfit_logic_callback`` does;
+      ``compile(y_rf=...)``, which compiles again, for a ``prefit_logic_callback`` that needs to.
+
+    The architecture has ``nn``, the Keras model, built; optionally ``prefit_logic_callback(cache_map)``, which is
+    called before the fit and may leave things in the map; ``posfit_logic_callback(cache_map)``, which is called after
+    it with the same map and its ``history``, and may put another one there; and ``needs_fit_backup``, which says
+    whether receptive fields may lie in another order after the fit, and are put back.
+
+    A sequencer is a ``keras.utils.PyDataset`` that feeds the receptive fields ``X`` (an array, or lists and tuples of
+    arrays) and the references ``y`` (likewise, or None), and may shuffle them in place. ``needs_fit_backup = False``
+    says that it leaves them where they are.
+
+    Args:
+        freeze_training: the list of specifications; with None, and no options, ``model.fit`` alone trains.
+        backup_dir: the folder of the backup of the receptive fields while the model is fitted, by default the one for
+            temporary files.
+        options: those of ``FreezeTrainingExecutor``; what resumes from a checkpoint has to see to the order of the data
+            itself.
+
+    Raises ``InvalidSpec`` for a specification or an option that is wrong by itself.
     """
 
     def __init__(
@@ -109,8 +87,8 @@ class TrainingHandler:
     def pre_fit(self, mh: Any, X: Any, y_rf: Any, callbacks: list[Any]) -> dict[str, Any]:  # noqa: N803
         """Return the cache map of the fit, after the architecture's ``prefit_logic_callback`` has had it.
 
-        It has ``X``, ``y_rf``, ``callbacks``, ``training_epochs``, ``batch_size`` and, if the handler can compile,
-        ``compilef(y_rf)``.
+        The map has ``X``, ``y_rf``, ``callbacks``, ``training_epochs``, ``batch_size`` and, if the handler can compile,
+        ``compilef(y_rf)``. Raises ``InvalidSpec`` for a handler without ``training_epochs`` or ``arch``.
         """
         cache_map: dict[str, Any] = {
             "X": X,
@@ -128,7 +106,8 @@ class TrainingHandler:
     def fit(self, mh: Any, X: Any, y_rf: Any, callbacks: list[Any]) -> Any:  # noqa: N803
         """Fit the model, once per segment of the schedule, and return the History of it all.
 
-        Whether it returns or raises, what the sequencer has shuffled is again in the order in which it came.
+        What the sequencer has shuffled is put back into the order in which it came, also if the fit raises. Raises what
+        ``FreezeTrainingExecutor.run``, ``store_fit_backup`` and ``restore_fit_backup`` raise.
         """
         backup = self.store_fit_backup(mh, X, y_rf)
         input_X, input_y = X, y_rf  # noqa: N806
@@ -165,7 +144,7 @@ class TrainingHandler:
     def store_fit_backup(self, mh: Any, X: Any, y_rf: Any) -> Path | None:  # noqa: N803
         """Write the receptive fields and references to a new file and return it, or None if none is needed.
 
-        The file is there whole or not at all. Raises ``InvalidSpec`` if they are not arrays of numbers.
+        The file is there whole or not at all. Raises ``InvalidSpec`` if they are no arrays of numbers.
         """
         if not self.check_architecture_needs_backup(mh):
             return None
@@ -187,9 +166,8 @@ class TrainingHandler:
     def restore_fit_backup(self, mh: Any, input_X: Any, fit_backup: str | os.PathLike[str]) -> None:  # noqa: N803
         """Put the values of ``fit_backup`` into the arrays of ``input_X``, in place, and delete the file.
 
-        ``input_X`` is a sequencer, or the receptive fields themselves, with or without the references. An input that
-        needs no backup is left as it is. Raises ``InvalidSpec`` if its arrays are others than those that were stored;
-        then the file stays.
+        An input that needs no backup is left as it is. Raises ``InvalidSpec`` if the arrays of ``input_X`` are others
+        than those that were stored; then the file stays.
         """
         if self.check_input_needs_backup(input_X):
             arrays = _arrays(input_X.X, input_X.y)
@@ -204,26 +182,20 @@ class TrainingHandler:
 
     @staticmethod
     def check_architecture_needs_backup(mh: Any) -> bool:
-        """Return whether receptive fields may lie in another order after the fit: what the architecture says.
-
-        If it says nothing: whether the handler has a sequencer.
-        """
+        """Return what the architecture says of its need, or else whether the handler has a sequencer."""
         needs = getattr(_of(mh, "arch"), "needs_fit_backup", None)
         return hasattr(mh, "build_sequencer") if needs is None else bool(needs)
 
     @staticmethod
     def check_input_needs_backup(input_X: Any) -> bool:  # noqa: N803
-        """Return whether ``input_X`` must be put back after the fit: a sequencer, unless it says that it need not.
-
-        Plain arrays need not: Keras does not write into them.
-        """
+        """Return whether ``input_X`` is a sequencer that needs a backup; Keras does not write into plain arrays."""
         return isinstance(input_X, keras.utils.PyDataset) and bool(getattr(input_X, "needs_fit_backup", True))
 
     def post_fit(self, mh: Any, X: Any, y_rf: Any, callbacks: list[Any], fit_cache_map: dict[str, Any]) -> None:  # noqa: N803
-        """Let the architecture's ``posfit_logic_callback`` have the cache map, with the ``history`` of the fit in it.
+        """Call the architecture's ``posfit_logic_callback``, if it has one; the history that it leaves is the new one.
 
-        For more fits it finds fresh ``callbacks`` there, if the handler can build them. The history that it leaves
-        there is the handler's.
+        The callback is given the cache map, with the ``history`` of the fit, and with fresh ``callbacks`` if the
+        handler builds any.
         """
         if not hasattr(mh.arch, "posfit_logic_callback"):
             return
@@ -235,8 +207,8 @@ class TrainingHandler:
     def prepare_freeze_training(self, mh: Any) -> Rated:
         """Return ``(op_epoch, op, lrs)``: the epochs at which to interrupt, what to do there, and the rates to set.
 
-        A thin wrapper of ``FreezeTrainingExecutor.prepare_schedule``. A handler that has ``training_epochs`` alone will
-        do, unless a specification says "all": that needs ``mh.arch.nn``.
+        A handler that has ``training_epochs`` alone will do, unless a specification says "all", which needs
+        ``mh.arch.nn``. Raises what ``FreezeTrainingExecutor.prepare_schedule`` raises.
         """
         model = getattr(getattr(mh, "arch", None), "nn", None)
         return self._executor.prepare_schedule(_of(mh, "training_epochs"), model)

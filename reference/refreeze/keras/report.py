@@ -72,41 +72,17 @@ def whole_step_seconds(reports: Iterable[SegmentReport]) -> float | None:
 
 
 class SegmentRun:
-    """One segment, entered when this is made; it is being trained until ``ended``."""
+    """One segment: it is entered when this is made, and trained until ``ended`` or ``leave`` is called.
+
+    This object stands in the place of the model's train function for the first calls of it, and times them.
+    """
 
     def __init__(self, controller: Controller, segment: Segment) -> None:
-        self._segment = segment
+        self._segment, self._model = segment, controller.model
         self._seconds, self._new = controller.enter(segment)
         self.frozen, self.trainable = controller.tree.parameter_counts()
-        self._clock = _Clock(controller.model)
-
-    def ended(self, trained: int, history: dict[str, list[float]]) -> SegmentReport:
-        """Return the report, after so many ticks."""
-        self.leave()
-        first, later = self._clock.seconds()
-        return SegmentReport(
-            segment=self._segment,
-            trained=trained,
-            frozen_parameters=self.frozen,
-            trainable_parameters=self.trainable,
-            new_step=self._new,
-            switch_seconds=self._seconds,
-            first_step_seconds=first,
-            step_seconds=later,
-            history=history,
-        )
-
-    def leave(self) -> None:
-        """Stop measuring, also if training has failed."""
-        self._clock.stop()
-
-
-class _Clock:
-    """Stands in the place of a model's train function for its first calls, and times them."""
-
-    def __init__(self, model: Any) -> None:
-        self._model, self.__wrapped__, self._calls = model, model.train_function, list[float]()
-        model.train_function = self
+        self.__wrapped__, self._calls = self._model.train_function, list[float]()
+        self._model.train_function = self
 
     def __call__(self, iterator: Any) -> Any:
         begun = time.perf_counter()
@@ -120,13 +96,25 @@ class _Clock:
             self._model.train_function = self
         return logs
 
-    def stop(self) -> None:
+    def leave(self) -> None:
+        """Stop measuring; this is called when training has failed, too."""
         if self._model.train_function is self:
             self._model.train_function = self.__wrapped__
 
-    def seconds(self) -> tuple[float | None, float | None]:
-        """Return the time of the first step, and the median of the others, of which a call may make several."""
-        at_once = self._model.steps_per_execution
+    def ended(self, trained: int, history: dict[str, list[float]]) -> SegmentReport:
+        """Stop measuring, and return the report of a segment of which so many ticks were trained."""
+        self.leave()
+        at_once = self._model.steps_per_execution  # the steps that one call makes
         later = median(self._calls[1:]) / at_once if self._calls[1:] else None
         first = self._calls[0] - (at_once - 1) * (later or 0.0) if self._calls else None
-        return first, later
+        return SegmentReport(
+            segment=self._segment,
+            trained=trained,
+            frozen_parameters=self.frozen,
+            trainable_parameters=self.trainable,
+            new_step=self._new,
+            switch_seconds=self._seconds,
+            first_step_seconds=first,
+            step_seconds=later,
+            history=history,
+        )
