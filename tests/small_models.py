@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from refreeze.keras.model import read
 from sklearn.datasets import load_digits
 
@@ -105,6 +107,11 @@ def slots(model: keras.Model) -> dict[str, bytes]:
 
 def everything(model: keras.Model, history: Any) -> tuple[Any, ...]:
     return weights(model), slots(model), repr(history.history)
+
+
+def said(caplog: pytest.LogCaptureFixture, least: int = logging.INFO) -> list[str]:
+    """Return what this package has logged; TensorFlow warns on its own, and what it says depends on other tests."""
+    return [one.getMessage() for one in caplog.records if one.name == "refreeze" and one.levelno >= least]
 
 
 def count_traces(model: keras.Model) -> list[int]:

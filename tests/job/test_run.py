@@ -260,20 +260,9 @@ def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path, monkeypatch: pyt
         ({"checkpoint_every": 0}, InvalidSpec, "--checkpoint-every = 0 must be an integer >= 1"),
         ({"seed": -1}, InvalidSpec, "--seed = -1 must be an integer in [0, 2**32)"),
         ({"model": "test_run"}, InvalidSpec, "--model = 'test_run' must be of the form module:name"),
-        (
-            {"model": "no_such:model"},
-            InvalidSpec,
-            "--model = 'no_such:model' must be the name of something that exists",
-        ),
         ({"model": "test_run:data"}, InvalidSpec, "must be a function that returns a compiled Keras model"),
-        (
-            {"data": "small_models:X"},
-            InvalidSpec,
-            "--data = 'small_models:X' must be a function, not of the type ndarray",
-        ),
         ({"data": "test_run:model"}, InvalidSpec, "must be a function that returns (x, y)"),
         ({"data": "test_run:scalars"}, InvalidSpec, "must be a function that returns (x, y) or ((x, y), (x_test, y_te"),
-        ({"model": "test_run:unbuilt"}, Unsupported, "model 'unbuilt' is not built: give it an Input, or call it once"),
         (
             {"data": "test_run:too_few"},
             InvalidSpec,
@@ -284,7 +273,6 @@ def test_ctrl_c_ends_cleanly_and_loses_no_epoch(tmp_path: Path, monkeypatch: pyt
             InvalidSpec,
             "--data = '<U5' must be a function that returns (x, y) or ((x, y), (x_te",
         ),
-        ({"switch": "cashed"}, InvalidSpec, "switch = 'cashed' must be one of 'cached', 'rebuild'"),
         ({"data": "test_run:too_wide"}, InvalidSpec, "--data = (9, 9, 1) must be of the model's input shape (8, 8, 1)"),
         ({"epochs": -1}, InvalidSpec, "--epochs = -1 must be an integer >= 0"),
         ({"model": "test_run:model"}, UnknownName, "unknown 'stem_conv'"),
@@ -309,10 +297,6 @@ def too_few() -> Any:
 
 def scalars() -> Any:
     return np.float32(1), np.float32(2)
-
-
-def unbuilt() -> Any:
-    return keras.Sequential([keras.layers.Dense(2)], name="unbuilt")
 
 
 def any_size() -> Any:

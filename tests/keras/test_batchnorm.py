@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ from refreeze.dialects import fastai
 from refreeze.keras import FreezeSchedule, execute
 from refreeze.keras.controller import Controller
 from refreeze.keras.options import Options
-from small_models import build, everything, fit, weights
+from small_models import build, everything, fit, said, weights
 
 pytestmark = pytest.mark.engine
 
@@ -198,7 +199,7 @@ def test_that_statistics_of_frozen_parameters_move_is_said_once(
 ) -> None:
     model = build(optimizer="sgd")
     fit(model, callbacks=[FreezeSchedule(config, dialect=dialect, batch_norm=policy)])(2)
-    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    warned = said(caplog, logging.WARNING)
     told = policy == "keras" and "norm/" in str(config).replace("norm/gamma", "")
     assert len(warned) == told
     assert all("flag of the layer: norm; batch_norm='inference' stops them" in message for message in warned)

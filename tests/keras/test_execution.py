@@ -24,6 +24,7 @@ from small_models import (
     count_traces,
     everything,
     fit,
+    said,
     weights,
 )
 
@@ -80,9 +81,13 @@ def test_every_segment_does_what_is_scheduled_and_nothing_else(kind: str, optimi
     @given(specs(names), st.integers(1, 6))
     def law(spec: list[dict], total: int) -> None:
         model = build(kind, optimizer)
+        traces = count_traces(model)
         probe, executor, history = run(model, spec, total)
         run_segments = scheduled(model, spec, total)
 
+        # A train step is traced once for each distinct frozen set.
+        assert traces == [len({segment.frozen for segment in run_segments})]
+        assert sum(report.new_step for report in executor.reports) == traces[0]
         # EXE-1
         assert [call.epochs for call in probe.calls] == [segment.length for segment in run_segments]
         for segment, call, report in zip(run_segments, probe.calls, executor.reports, strict=True):
@@ -120,24 +125,15 @@ def test_without_specifications_it_is_one_plain_fit() -> None:
     assert everything(model, history) == everything(plain, plain_history)
 
 
-def test_EXE_2_unmentioned_layers_keep_the_flag_that_the_user_gave() -> None:
+def test_EXE_2_a_layer_trains_as_the_schedule_says_if_it_names_it_and_else_as_the_user_gave() -> None:
     model = build()
-    model.get_layer("two").trainable = False
+    model.get_layer("one").trainable = model.get_layer("two").trainable = False
     probe, _, _ = run(model, [{"layers": ["one"], "training_interval": [1, 2]}], 3)
     assert [(call.flags["two"], call.flags["one"]) for call in probe.calls] == [
-        (False, True),
-        (False, False),
-        (False, True),
-    ]
+        (False, True), (False, False), (False, True),
+    ]  # fmt: skip
+    assert ["one/kernel" in call.moved for call in probe.calls] == [True, False, True]
     assert not any(path.startswith("two/") for call in probe.calls for path in call.moved)
-
-
-def test_EXE_2_a_mentioned_layer_is_trainable_outside_its_interval_whatever_the_user_gave() -> None:
-    model = build()
-    model.get_layer("one").trainable = False
-    probe, _, _ = run(model, [{"layers": ["one"], "training_interval": [1, 2]}], 2)
-    assert "one/kernel" in probe.calls[0].moved
-    assert "one/kernel" not in probe.calls[1].moved
 
 
 def test_EXE_4_segments_that_freeze_nothing_are_one_uninterrupted_training() -> None:
@@ -195,18 +191,14 @@ def test_EXE_6_histories_merge_and_an_absent_metric_is_nan() -> None:
 
 
 def test_EXE_7_a_small_cache_changes_nothing_but_the_traces() -> None:
-    spec = [
-        {
-            "layers": "all",
-            "training_interval": [0, 8],
-            "strategy": {"type": "round_robin", "window_size": 2, "iterative_span": 1},
-        }
-    ]
+    turns = {"type": "round_robin", "window_size": 2, "iterative_span": 1}
     results, traces = [], []
     for size in (16, 1):
         model = build()
         traces.append(count_traces(model))
-        _, _, history = run(model, spec, 8, cache_size=size)
+        _, _, history = run(
+            model, [{"layers": "all", "training_interval": [0, 8], "strategy": turns}], 8, cache_size=size
+        )
         results.append(everything(model, history))
     assert results[0] == results[1]
     assert (traces[0], traces[1]) == ([2], [8])
@@ -277,87 +269,42 @@ def test_EXE_10_a_segment_with_everything_frozen_has_metrics_and_moves_nothing()
     assert all(math.isfinite(value) for value in history.history["loss"] + history.history["accuracy"])
 
 
-def test_EXE_11_the_summary_is_logged_and_restore_puts_the_flags_back(caplog: pytest.LogCaptureFixture) -> None:
+def test_EXE_11_progress_and_summary_are_logged_and_restore_puts_the_flags_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO, logger="refreeze")
-    spec = [{"layers": ["one", "head"], "training_interval": [1, 9]}]
-    model = build()
-    model.get_layer("head").trainable = False
-    run(model, spec, 2)
-    assert caplog.messages[-1] == "2 of 4 layers remain frozen: one, head"
-    assert not model.get_layer("one").trainable
-
-    model = build()
-    model.get_layer("head").trainable = False
-    run(model, spec, 2, restore=True)
-    assert [layer.name for layer in model.layers if not layer.trainable] == ["head"]
-    before = weights(model)
-    fit(model)(1)
-    after = weights(model)
-    assert {path for path in after if after[path] == before[path]} == {"head/kernel", "head/bias"}
+    spec = [{"layers": ["one", "head"], "training_interval": [1, 9], "initial_learning_rate": 0.5}]
+    for restore, frozen in ((False, ["one", "head"]), (True, ["head"])):
+        model = build("dense")
+        model.get_layer("head").trainable = False
+        caplog.clear()
+        run(model, spec, 2, restore=restore)
+        assert said(caplog) == [
+            "segment 1/2: epochs [0, 1), 0 names frozen, 1066 of 1066 parameters trainable",
+            "segment 2/2: epochs [1, 2), 2 names frozen, 156 of 1066 parameters trainable, learning rate set to 0.5",
+            "2 of 3 layers remain frozen: one, head",
+        ]
+        assert [layer.name for layer in model.layers if not layer.trainable] == frozen
+        before = weights(model)
+        fit(model)(1)
+        after = weights(model)
+        assert {path.partition("/")[0] for path in after if after[path] == before[path]} == {*frozen}
     FreezeTrainingExecutor.log_frozen_summary(model)
-    assert caplog.messages[-1] == "1 of 4 layers remain frozen: head"
-
-
-def test_long_runs_log_their_progress(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="refreeze")
-    run(build("dense"), [{"layers": ["one"], "training_interval": [1, 2], "initial_learning_rate": 0.5}], 3)
-    assert caplog.messages[:3] == [
-        "segment 1/3: epochs [0, 1), 0 names frozen, 1066 of 1066 parameters trainable",
-        "segment 2/3: epochs [1, 2), 1 names frozen, 286 of 1066 parameters trainable, learning rate set to 0.5",
-        "segment 3/3: epochs [2, 3), 0 names frozen, 1066 of 1066 parameters trainable",
-    ]
-
-
-def test_idempotent_freezing_a_run_of_the_same_schedule_twice_ends_in_the_same_flags() -> None:
-    model = build("dense")
-    executor = FreezeTrainingExecutor([{"layers": ["one"], "training_interval": [1, 3]}])
-    flags = []
-    for _ in range(2):
-        executor.run(model, 2, fit(model))
-        flags.append([layer.trainable for layer in model.layers])
-    assert flags[0] == flags[1] == [True, False, True, True]
+    assert said(caplog)[-1] == "1 of 3 layers remain frozen: head"
 
 
 def test_the_name_of_vl3d_is_a_drop_in() -> None:
+    strategy = {"window_size": 1, "iterative_span": 2}
     spec = [
-        {
-            "layers": ["one", "two"],
-            "training_interval": [1, 5],
-            "strategy": {"type": "round_robin", "window_size": 1, "iterative_span": 2},
-        }
+        {"layers": ["one", "two"], "training_interval": [1, 5], "strategy": {"type": "round_robin", **strategy}},
     ]
     executor = DLFreezeTrainingExecutor(spec)
     assert DLFreezeTrainingExecutor is FreezeTrainingExecutor
     assert executor.freeze_training is spec
-    assert executor.prepare_schedule(9) == DLFreezeTrainingExecutor.compute_schedule(spec, 9)
-    assert executor.prepare_schedule(9, nn=build("dense")) == (
-        [1, 3, 5],
-        [
-            {"freeze": ["one"], "unfreeze": []},
-            {"freeze": ["two"], "unfreeze": ["one"]},
-            {"freeze": [], "unfreeze": ["two"]},
-        ],
-        [None, None, None],
-    )
-    strategy = {"window_size": 1, "iterative_span": 2}
-    assert executor.handle_round_robin_freezing(["one", "two"], [1, 5], strategy) == executor.prepare_schedule(9)[:2]
+    epochs, ops, rates = executor.prepare_schedule(9, nn=build("dense"))
+    assert (epochs, rates) == ([1, 3, 5], [None] * 3)
+    assert [(op["freeze"], op["unfreeze"]) for op in ops] == [(["one"], []), (["two"], ["one"]), ([], ["two"])]
+    assert executor.prepare_schedule(9) == DLFreezeTrainingExecutor.compute_schedule(spec, 9) == (epochs, ops, rates)
+    assert executor.handle_round_robin_freezing(["one", "two"], [1, 5], strategy) == (epochs, ops)
     epochs, ops = executor.handle_random_freezing(["one", "two"], [1, 5], {**strategy, "seed": 3})
-    assert epochs[0] == 1
-    assert epochs[-1] == 5
-    assert len(ops) == len(epochs)
-
-
-def test_traces_are_the_distinct_frozen_sets() -> None:
-    model = build()
-    traces = count_traces(model)
-    spec = [
-        {
-            "layers": "all",
-            "training_interval": [1, 11],
-            "strategy": {"type": "random", "window_size": 1, "iterative_span": 1, "seed": 2},
-        }
-    ]
-    _, executor, _ = run(model, spec, 12)
-    distinct = {report.segment.frozen for report in executor.reports}
-    assert traces == [len(distinct)]
-    assert sum(report.new_step for report in executor.reports) == len(distinct)
+    assert (epochs[0], epochs[-1], len(epochs)) == (1, 5, len(ops))

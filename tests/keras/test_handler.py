@@ -118,6 +118,8 @@ def test_it_has_the_methods_of_VL3D_with_their_parameters() -> None:
     for name, parameters in expected.items():
         found = inspect.signature(getattr(handler, name)).parameters.values()
         assert [p.name for p in found if p.default is p.empty] == parameters.split(), name
+        if name.startswith("handle"):
+            assert getattr(handler, name) is getattr(FreezeTrainingExecutor, name)
 
 
 def test_a_handler_with_training_epochs_alone_is_enough_to_prepare_the_schedule() -> None:
@@ -134,17 +136,6 @@ def test_a_handler_with_training_epochs_alone_is_enough_to_prepare_the_schedule(
     assert everything_frozen.prepare_freeze_training(Handler())[1][0] == {"freeze": ["one", "two"], "unfreeze": []}
     with pytest.raises(InvalidSpec, match="model handler = 7 must be an object with training_epochs"):
         everything_frozen.prepare_freeze_training(7)
-
-
-def test_the_thin_wrappers_do_what_the_executor_does() -> None:
-    handler, executor = TrainingHandler(), FreezeTrainingExecutor()
-    how = {"window_size": 2, "iterative_span": 1, "seed": 5}
-    for name in ("handle_round_robin_freezing", "handle_random_freezing"):
-        given = {key: value for key, value in how.items() if "random" in name or key != "seed"}
-        found = getattr(handler, name)(["a", "b", "c"], [1, 5], given)
-        assert found == getattr(executor, name)(["a", "b", "c"], [1, 5], given)
-        assert found[0][0] == 1
-        assert len(found[1][0]["freeze"]) == 2
 
 
 def test_a_call_goes_through_all_stages_in_order() -> None:
@@ -277,34 +268,24 @@ def test_a_backup_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
             handler.store_fit_backup(Handler(), odd, y)
 
 
-def test_it_equals_the_executor_and_without_a_schedule_model_fit() -> None:
-    results = []
-    for spec in (SPEC, None):
-        mh = Handler()
-        TrainingHandler(spec)(mh, *data(), [])
-        results.append(everything(mh.arch.nn, mh.history))
-
-        alone = Handler()
-        sequencer, nn = Shuffled(*data()), alone.arch.nn
-
-        def fit(epochs: int, sequencer: Any = sequencer, nn: Any = nn) -> Any:
-            return nn.fit(sequencer, epochs=epochs, shuffle=False, verbose=0)
-
-        history = fit(EPOCHS) if spec is None else FreezeTrainingExecutor(spec).run(nn, EPOCHS, fit)
-        assert everything(nn, history) == results[-1]
-    assert results[0] != results[1]
+@pytest.mark.parametrize("kind", [Handler, Plain])
+def test_without_a_schedule_it_is_model_fit_which_shuffles_arrays_but_no_sequencer(kind: type[Handler]) -> None:
+    mh, alone = kind(), kind()
+    keras.utils.set_random_seed(3)
+    TrainingHandler()(mh, *data(), [])
+    keras.utils.set_random_seed(3)
+    fed = data() if kind is Plain else (Shuffled(*data()),)
+    history = alone.arch.nn.fit(*fed, epochs=EPOCHS, batch_size=8, shuffle=kind is Plain, verbose=0)
+    assert everything(mh.arch.nn, mh.history) == everything(alone.arch.nn, history)
 
 
-MOVING = {"layers": ["one", "norm", "two"], "training_interval": [0, EPOCHS], "initial_learning_rate": 0.02}
-
-
-@pytest.mark.parametrize("strategy", [
-    {"type": "round_robin", "window_size": 2, "iterative_span": 1},
-    {"type": "random", "window_size": 1, "iterative_span": 1, "seed": 4},
-], ids=["round_robin", "random"])  # fmt: skip
-def test_callback_handler_and_executor_agree_bit_for_bit(strategy: dict[str, Any]) -> None:
+def test_callback_handler_and_executor_agree_bit_for_bit() -> None:
     """Convolution, normalization and dropout; Adam with clipping."""
-    spec = [{**MOVING, "strategy": strategy}, {"layers": ["head"], "training_interval": [2, 3]}]
+    turns = {"type": "round_robin", "window_size": 1, "iterative_span": 1}
+    spec = [
+        {"layers": ["one", "norm"], "training_interval": [0, 4], "strategy": turns, "initial_learning_rate": 0.02},
+        {"layers": ["two", "head"], "training_interval": [1, 3], "strategy": {**turns, "type": "random", "seed": 4}},
+    ]
     ends = []
     for way in ("callback", "handler", "executor"):
         nn, sequencer = build(), Shuffled(X[:24].copy(), Y[:24].copy())
@@ -328,15 +309,6 @@ def test_callback_handler_and_executor_agree_bit_for_bit(strategy: dict[str, Any
             history = TrainingHandler(spec)(mh, sequencer.X, sequencer.y, [])
         ends.append((everything(nn, history), history.epoch))
     assert ends[0] == ends[1] == ends[2]
-
-
-def test_arrays_without_a_sequencer_are_shuffled_by_keras_as_ever() -> None:
-    mh, alone = Plain(), Plain()
-    keras.utils.set_random_seed(3)
-    TrainingHandler()(mh, *data(), [])
-    keras.utils.set_random_seed(3)
-    history = alone.arch.nn.fit(*data(), epochs=EPOCHS, batch_size=8, verbose=0)
-    assert everything(mh.arch.nn, mh.history) == everything(alone.arch.nn, history)
 
 
 def test_options_are_the_executors_and_errors_come_before_training(tmp_path: Path) -> None:

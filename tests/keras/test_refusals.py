@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from refreeze import Conflict, InvalidSpec, ScheduleError, Unsupported, always
 from refreeze.keras import FreezeSchedule, FreezeTrainingExecutor, execute
-from small_models import build, fit, slots, weights
+from small_models import build, fit, said, slots, weights
 
 pytestmark = pytest.mark.engine
 
@@ -27,48 +28,57 @@ def refused(model: Any, spec: Any = SPEC, total: Any = 4, fit_fn: Any = None, **
     return raised.value
 
 
-def test_a_model_that_is_not_built() -> None:
-    error = refused(keras.Sequential([keras.layers.Dense(2)], name="lazy"))
-    assert isinstance(error, Unsupported)
-    assert str(error) == "model 'lazy' is not built: give it an Input, or call it once, before scheduling it"
-
-
-def test_a_model_that_is_not_compiled() -> None:
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="one")], name="raw")
-    error = refused(model)
-    assert isinstance(error, Unsupported)
-    assert str(error) == "model 'raw' is not compiled with an optimizer: call compile(...) before the run"
-
-
-def test_EXE_5_a_learning_rate_schedule_when_a_rate_is_set() -> None:
+def recompiled(optimizer: Any) -> keras.Model:
     model = build("dense")
-    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
-    model.compile(keras.optimizers.SGD(decay, name="sgd"), "mse")
-    error = refused(model)
-    assert isinstance(error, Unsupported)
-    assert str(error) == (
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    return model
+
+
+def of_two_optimizers() -> keras.Model:
+    model = build("dense")
+    model.name, model.critic_optimizer = "two", keras.optimizers.Adam(0.1)
+    return model
+
+
+DECAY = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+MODELS_REFUSED = {
+    "not built": (
+        lambda: keras.Sequential([keras.layers.Dense(2)], name="lazy"),
+        "model 'lazy' is not built: give it an Input, or call it once, before scheduling it",
+    ),
+    "not compiled": (
+        lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="one")], name="raw"),
+        "model 'raw' is not compiled with an optimizer: call compile(...) before the run",
+    ),
+    "EXE-5, a learning rate schedule when a rate is set": (
+        lambda: recompiled(keras.optimizers.SGD(DECAY, name="sgd")),
         "the schedule sets learning rates, but optimizer 'sgd' computes its own, with ExponentialDecay; "
-        "give it a number, or take the rates out of the schedule"
-    )
+        "give it a number, or take the rates out of the schedule",
+    ),
+    "EXE-12, use_ema": (
+        lambda: recompiled(keras.optimizers.Adam(use_ema=True, name="adam")),
+        "optimizer 'adam' has use_ema=True, with which Keras writes the averages into the wrong variables "
+        "as soon as one is frozen; use_ema=False is needed",
+    ),
+    "several optimizers": (
+        of_two_optimizers,
+        "model 'two' has optimizers of its own besides the one that it is compiled with: critic_optimizer; "
+        "a schedule needs a single one",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS_REFUSED)
+def test_models_and_optimizers(kind: str) -> None:
+    make, message = MODELS_REFUSED[kind]
+    error = refused(make())
+    assert isinstance(error, Unsupported)
+    assert str(error) == message
 
 
 def test_EXE_5_a_learning_rate_schedule_is_fine_when_no_rate_is_set() -> None:
-    model = build("dense")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)), loss)
-    spec = [{"layers": ["one"], "training_interval": [1, 2]}]
+    model, spec = recompiled(keras.optimizers.SGD(DECAY)), [{"layers": ["one"], "training_interval": [1, 2]}]
     assert FreezeTrainingExecutor(spec).run(model, 2, fit(model)).epoch == [0, 1]
-
-
-def test_EXE_12_use_ema() -> None:
-    model = build("dense")
-    model.compile(keras.optimizers.Adam(use_ema=True, name="adam"), "mse")
-    error = refused(model)
-    assert isinstance(error, Unsupported)
-    assert str(error) == (
-        "optimizer 'adam' has use_ema=True, with which Keras writes the averages into the wrong variables "
-        "as soon as one is frozen; use_ema=False is needed"
-    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +117,7 @@ def test_learning_rates_of_single_layers_may_be_ignored_and_the_log_says_so(capl
     fit(model, callbacks=[schedule])(2)
     assert [(s.start, sorted(s.frozen)) for s in schedule.schedule] == [(0, []), (1, ["one"]), (3, ["one", "two"])]
     assert all(value != before[name] for name, value in weights(model).items())
-    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+    assert said(caplog, logging.WARNING) == [
         "the learning rates of head, one, two are ignored: the optimizer's own is that of all that trains"
     ]
 
@@ -199,15 +209,6 @@ def test_a_refused_run_leaves_the_optimizer_as_it_was(start: Any) -> None:
     assert [(id(v), v.numpy().tolist()) for v in model.optimizer.variables] != before
 
 
-def test_a_model_of_two_optimizers() -> None:
-    model = build("dense")
-    model.critic_optimizer = keras.optimizers.Adam(0.1)
-    assert str(refused(model)) == (
-        f"model {model.name!r} has optimizers of its own besides the one that it is compiled with: critic_optimizer; "
-        "a schedule needs a single one"
-    )
-
-
 class Unnamed(keras.optimizers.SGD):
     """An optimizer that no configuration can make."""
 
@@ -216,8 +217,7 @@ class Unnamed(keras.optimizers.SGD):
 
 
 def test_an_optimizer_that_cannot_be_made_anew_is_refused_for_resets_alone() -> None:
-    model = build("dense")
-    model.compile(Unnamed(0.1, wanted=1), model.loss)
+    model = recompiled(Unnamed(0.1, wanted=1))
     spec = [{"layers": ["one"], "training_interval": [1, 2]}]
     for state in ("reset", "reset_unfrozen"):
         message = str(refused(model, spec, optimizer_state=state))
