@@ -411,7 +411,7 @@ def test_without_keras(folder, monkeypatch):
         ("models:number", "must be a function, not of the type int"),
         (
             "models:broken",
-            "needs no arguments and works (ZeroDivisionError: division by zero, at models.py:7)",
+            "needs no arguments and works (ZeroDivisionError: division by zero, at models.py:13)",
         ),
         ("models:nothing", "must be a function that returns a Keras model (it returned None)"),
         ("models:bare", "model 'bare' is not built: give it an Input, or call it once, before scheduling it"),
@@ -433,6 +433,37 @@ def test_the_names_of_a_model(models):
     assert found["names"] == ["stem/kernel", "stem/bias", "head/kernel", "head/bias"]
 
 
+@pytest.mark.engine
+def test_the_names_of_a_model_as_a_tree(models):
+    """A shared layer is under each container that holds it, and counts once in each."""
+    assert printed("plan", "--model", "models:shared", "--list").splitlines() == [
+        "shared",
+        "├── left  40",
+        "│   ├── both  20",
+        "│   └── own  20",
+        "├── right  20",
+        "│   └── both  20, the same as left/both",
+        "└── head  10",
+    ]
+    found = json.loads(printed("plan", "--model", "models:shared", "--list", "--format", "json"))
+    assert found["model"] == "shared"
+    assert found["names"][0] == {"path": "left", "parameters": 40, "container": True, "same_as": None}
+    assert found["names"][4] == {"path": "right/both", "parameters": 20, "container": False, "same_as": "left/both"}
+    assert [row["path"] for row in found["names"] if not row["container"]] == [
+        "left/both",
+        "left/own",
+        "right/both",
+        "head",
+    ]
+    assert error("plan", "--list", "--model", "models:small", "--format", "png") == (
+        "--format = 'png' must be text or json, with --list"
+    )
+
+
+def test_a_list_of_names_needs_a_model():
+    assert error("plan", "--list") == "--model = None must be given, with --list"
+
+
 @pytest.fixture
 def models(folder, monkeypatch):
     (folder / "models.py").write_text(
@@ -440,6 +471,12 @@ def models(folder, monkeypatch):
         "def small():\n"
         "    layers = [keras.Input((2,)), keras.layers.Dense(2, name='stem'), keras.layers.Dense(1, name='head')]\n"
         "    return keras.Sequential(layers)\n"
+        "def shared():\n"
+        "    layers = keras.layers\n"
+        "    start, both = keras.Input((4,)), layers.Dense(4, name='both')\n"
+        "    left = keras.Sequential([keras.Input((4,)), both, layers.Dense(4, name='own')], name='left')\n"
+        "    right = keras.Sequential([keras.Input((4,)), both], name='right')\n"
+        "    return keras.Model(start, layers.Dense(2, name='head')(right(left(start))), name='shared')\n"
         "def bare(): return keras.Sequential([keras.layers.Dense(2)], name='bare')\n"
         "def nothing(): pass\n"
         "def broken(): return 1 / 0\n"

@@ -18,6 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 import refreeze
 from refreeze import bench, segments_json
@@ -92,8 +93,11 @@ def _start(
 
 @app.command()
 def plan(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="The configuration: a JSON, YAML or TOML file.")],
-    epochs: Annotated[int, typer.Option(min=1, help="The length of the run, in epochs.")],
+    context: typer.Context,
+    spec: Annotated[
+        str | None, typer.Argument(metavar="SPEC", help="The configuration: a JSON, YAML or TOML file.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="The length of the run, in epochs.")] = None,
     steps_per_epoch: Annotated[
         int | None, typer.Option(min=1, help="The steps in an epoch, for a dialect that counts steps.")
     ] = None,
@@ -103,8 +107,16 @@ def plan(
     ] = None,
     format: Annotated[Literal["text", "json", "png", "svg"], typer.Option(help="What to write.")] = "text",  # noqa: A002
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write, if not to the terminal.")] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Print the layers and containers of --model, and no schedule.")
+    ] = False,
 ) -> None:
     """Compute a schedule, without training, and draw it."""
+    if list_:
+        _list_names(model, format)
+        return
+    if spec is None or epochs is None:
+        raise _USAGE_ERROR("Missing argument 'SPEC'." if spec is None else "Missing option '--epochs'.", context)
     asked = refreeze.read(spec)
     language, per = asked.dialect, steps_per_epoch or 1
     if language.unit == "steps" and steps_per_epoch is None:
@@ -150,6 +162,13 @@ def _names(language: Dialect, names: str | None, model: str | None) -> Sequence[
         return list(checked_names("--names", found))
     if model is None:
         return None
+    tree = _read_model(model)
+    declared: Sequence[str] = tree.layer_names if language.names == "layers" else tree.variable_names
+    return declared
+
+
+def _read_model(model: str) -> Any:
+    """Return what the engine knows of the model that a function returns."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         from refreeze.keras import model as models
@@ -158,7 +177,30 @@ def _names(language: Dialect, names: str | None, model: str | None) -> Sequence[
     network = call_object("--model", model)
     if not hasattr(network, "built"):
         raise InvalidSpec("--model", model, f"a function that returns a Keras model (it returned {network!r})")
-    return models.declared_names(network, language.names)
+    return models.read(network)
+
+
+def _list_names(model: str | None, format: str) -> None:  # noqa: A002
+    """Print the paths of a model with their parameters, as a tree or as JSON."""
+    if model is None:
+        raise InvalidSpec("--model", None, "given, with --list")
+    if format not in ("text", "json"):
+        raise InvalidSpec("--format", format, "text or json, with --list")
+    tree = _read_model(model)
+    sizes, aliases = tree.sizes, tree.aliases
+    if format == "json":
+        rows = [
+            {"path": path, "parameters": size, "container": path not in tree.named, "same_as": aliases.get(path)}
+            for path, size in sizes.items()
+        ]
+        typer.echo(json.dumps({"model": tree.model.name, "names": rows}, indent=1))
+        return
+    drawn = {"": Tree(Text(one_line(tree.model.name), "bold"), guide_style="dim")}
+    for path, size in sizes.items():
+        container, _, name = path.rpartition("/")
+        same = f", the same as {aliases[path]}" if path in aliases else ""
+        drawn[path] = drawn[container].add(Text(one_line(f"{name}  {size:,}{same}")))
+    Console(soft_wrap=True).print(drawn[""])
 
 
 def _json(language: Dialect, found: plans.Plan) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ is met, and its other paths, its aliases, stand for that name. So each container
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,6 +109,15 @@ class ModelTree:
     def named_variables(self) -> dict[str, Any]:
         """The variables that can be trained, by name and by alias; raises as ``variables`` does."""
         return self.variables | {alias: self.variables[name] for alias, name in self.variable_names.aliases.items()}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The parameters in each layer and container by path, in declaration order; a layer counts once in each."""
+        inside: dict[str, dict[int, int]] = {}
+        for path, layer in _walk(self.model):
+            for start in itertools.accumulate(path.split("/"), "{}/{}".format):
+                inside.setdefault(start, {})[id(layer)] = layer.count_params()
+        return {path: sum(layers.values()) for path, layers in inside.items()}
 
     def frozen_layers(self) -> list[str]:
         """Return the paths of the layers of which nothing can train now, in declaration order."""
