@@ -369,7 +369,7 @@ ODD = "red\x1b[31m\nline\x00\u202e"
 def test_nothing_that_a_terminal_obeys_gets_out(folder, kind):
     name = os.fsdecode(b"\x1b[31m\xff.json")
     (folder / name).write_text(json.dumps({"dialect": "vl3d", "config": [SPEC | {"layers": [ODD, "head"]}]}))
-    out = printed("plan", name, "--epochs", 10, "--format", kind)
+    out = printed("plan", name, "--epochs", 10, "--names", f"{ODD},head", "--format", kind)
     assert not {*out} & {"\x1b", "\x00", "\u202e", "\udcff"}
     assert "red" in out
     for said in (error("plan", name, "--epochs", 3, "--names", ODD), error("plan", name, "--epochs", ODD)):
