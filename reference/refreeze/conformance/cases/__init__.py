@@ -201,11 +201,16 @@ def some(draw: DrawFn, of: Iterable[T], least: int = 1, most: int | None = None)
 
 def units(wanted: Any, declared: Sequence[str]) -> list[list[str]]:
     """Return the units that "all", "all_reverse" or a list means; none if a layer is unknown or meant twice."""
-    read = wanted if isinstance(wanted, str) else [Each(e["each"]) if isinstance(e, dict) else e for e in wanted]
+    read = wanted if isinstance(wanted, str) else tuple(Each(e["each"]) if isinstance(e, dict) else e for e in wanted)
+    return [list(unit) for unit in _units(Layers(read), tuple(declared))]
+
+
+@functools.lru_cache(4096)  # strategies ask for the same few again and again
+def _units(wanted: Layers, declared: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     try:
-        return [list(unit) for unit in Layers(read if isinstance(read, str) else tuple(read)).units(declared)]
+        return wanted.units(declared)
     except ScheduleError:
-        return []
+        return ()
 
 
 def meant(wanted: Any, declared: Sequence[str]) -> list[str]:
