@@ -98,7 +98,7 @@ def test_laws_share_their_runs():
     shared = [check for check in checks("execution") if check.law.clause in ("EXE-2", "EXE-3", "EXE-4", "EXE-5")]
     results = [run_check(adapter, check, Profile(0, 0, 3)) for check in shared]
     assert {result.verdict for result in results} == {"broken", "holds"}
-    assert len(counting) == 3 + 3 + 1 + 4  # the chosen ones, the drawn ones, a refusal, and those with other callbacks
+    assert len(counting) == 3 + 3 + 1 + 2  # the chosen ones, the drawn ones, a refusal, and those with other callbacks
 
 
 def test_the_layers_of_the_cases_are_those_of_the_model():

@@ -368,3 +368,13 @@ def test_parts_are_the_segments_cut_at_the_multiples_of_every(
         at = data.draw(st.sampled_from(sorted(edges)))
         rest = [part for part in parts if part.start >= at]
         assert list(Checkpointer("unused", every=every).parts(cut(schedule, at))) == rest
+
+
+def test_a_refused_resumption_leaves_an_optimizer_that_was_not_built_as_it_was(tmp_path: Path) -> None:
+    Checkpointer(tmp_path).save(network(1), SCHEDULE, 4, history(4))
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5, name="one")])
+    model.compile("adam", "mse")
+    with pytest.raises(CheckpointError, match="is of another model"):
+        Checkpointer(tmp_path).begin(model, SCHEDULE, resume=True)
+    assert not model.optimizer.built
+    assert [variable.name for variable in model.optimizer.variables] == ["iteration", "learning_rate"]

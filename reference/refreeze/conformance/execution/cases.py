@@ -122,11 +122,8 @@ def _refused(request: Request, error: str | None = None, before: str | None = No
     return {"request": request, "error": error, "before": before}
 
 
-def _meddled(request: Request) -> Request:
-    return request | {"meddles": True}
-
-
 _ANY = (WINDOWS, OVERLAP, WHOLE)
+_MEDDLED = ({"request": WINDOWS | {"meddles": True}}, {"request": OVERLAP | {"meddles": True}})
 _LAST = STAGES | {"total": 4}
 """A layer is frozen when the run ends."""
 _UNKNOWN = _refused(vl3d(spec(["stem"], 1, 2), spec(["haed"], 3, 4), total=5), "unknown-name", "changed")
@@ -140,7 +137,7 @@ FAMILIES: dict[str, dict[str, Family]] = {
         "EXE-1-one_call_per_segment": trained(check.one_call_per_segment, runs(), *_ANY),
         "EXE-2-flags_are_the_segments": trained(check.flags, runs(), *_ANY),
         "EXE-3-what_moves_is_what_is_not_frozen": trained(check.effects, runs(), *_ANY),
-        "EXE-3-whatever_callbacks_do_to_flags": trained(check.effects, runs().map(_meddled), _meddled(WINDOWS)),
+        "EXE-3-whatever_callbacks_do_to_flags": chosen(check.effects, *_MEDDLED),
         "EXE-4-slots_and_iterations_go_on": trained(check.slots, runs(), *_ANY),
         "EXE-5-a_rate_is_set_once": trained(check.rates, runs(), *_ANY),
         "EXE-5-a_schedule_object_is_refused": chosen(check.refused, _RATED),
