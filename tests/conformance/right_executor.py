@@ -46,8 +46,9 @@ def schedule_of(dialect, config, names, total):
 
 def scheduled(dialect, config, names):
     """Return the names that the configuration mentions."""
-    lists = config["groups"] if dialect == "fastai" else [brute_force.layers_of(spec, names) for spec in config]
-    return {name for found in lists for name in found}
+    if dialect == "fastai":
+        return {name for group in config["groups"] for name in group}
+    return {name for spec in config for unit in brute_force.layers_of(spec, names) for name in unit}
 
 
 def in_inference_mode(layer, on):
