@@ -6,6 +6,7 @@ name. Names may be paths: ``backbone/conv1`` lies in the container ``backbone``.
 
 from __future__ import annotations
 
+import abc
 import bisect
 import fnmatch
 import functools
@@ -120,13 +121,14 @@ class Exactly:
         return distinct((by_path[name] for name in self.wanted), where)
 
 
-class _Matching:
+class _Matching(abc.ABC):
+    @abc.abstractmethod
     def matches(self, name: str) -> bool:
-        raise NotImplementedError
+        """Return whether ``name`` is meant."""
 
+    @abc.abstractmethod
     def candidates(self, names: Names) -> Iterable[str]:
         """Return the paths of ``names`` that may match."""
-        raise NotImplementedError
 
     def __call__(self, names: Sequence[str], where: str = "names") -> tuple[str, ...]:
         """Return the names that match, in declaration order; raises ``EmptySelection`` if none does (NAM-3)."""

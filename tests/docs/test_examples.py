@@ -26,7 +26,7 @@ from pages import DOCS, ROOT, Block, blocks, title, written
 TOX = (ROOT / "tox.ini").read_text(encoding="utf-8")
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 RUN = ("pycon", "python", "console", "sh")
-NOT_HERE = re.compile(r"^(pip|tox|git|pytest|python|node|refreeze run)\b|'node ")
+NOT_HERE = re.compile(r"^(pip|tox|git|pytest|python|node|refreeze run|refreeze plan --model)\b|'node ")
 """Commands that other tests run, or that need a network, another program or minutes: what they name must be there."""
 
 
