@@ -164,6 +164,7 @@ FILES = ["checkpoints", "history.json", "report.json", "timeline.png"]
         ("misshapen", rf"\w+: Exception encountered when calling Misshapen.*, at \S*test_run\.py:{MISSHAPES + 1}", []),
         ("mismatched", r"\w+: .*(?<!test_run\.py:\d\d\d)", []),
     ],
+    ids=["at once", "later", "in a trace", "in Keras alone"],
 )
 def test_a_fit_that_fails_is_one_error_that_names_the_users_line_and_loses_no_epoch(
     model: str, reason: str, left: list[str], tmp_path: Path
