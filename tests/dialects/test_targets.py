@@ -1,7 +1,7 @@
 """What the functions of kempner and fastai write on: mappings, PyTorch's looks, Keras models."""
 
 import pytest
-from refreeze import InvalidSpec
+from refreeze import InvalidSpec, Unsupported
 from refreeze.dialects import fastai, kempner, targets
 from refreeze.dialects.targets import Target
 
@@ -43,12 +43,6 @@ def keras():
     return pytest.importorskip("keras")
 
 
-def read(model):
-    from refreeze.keras.model import read
-
-    return read(model)
-
-
 def nested(keras):
     layers = keras.layers
     inner = keras.Sequential([keras.Input((6,)), layers.Dense(5, name="conv"), layers.BatchNormalization(name="bn")])
@@ -66,13 +60,13 @@ def test_kempner_freezes_variables_of_a_keras_model(keras):
     model = nested(keras)
     backbone = 6 * 5 + 5 + 5 + 5
     specs = [kempner.FreezeSpec("backbone/*"), kempner.FreezeSpec("*/bias", False)]
-    variables = read(model).variables
+    variables = targets.parameters(model)
     assert not any("moving" in name or "seed" in name for name in variables)
-    assert kempner.apply_freeze_specs(variables, specs, {}) == {"backbone/*": backbone, "*/bias": 5}
+    assert kempner.apply_freeze_specs(model, specs, {}) == {"backbone/*": backbone, "*/bias": 5}
     frozen = {name for name, variable in variables.items() if not variable.trainable}
     assert frozen == {"backbone/conv/kernel", "backbone/bn/gamma", "backbone/bn/beta"}
     assert len(model.trainable_variables) == len(variables) - 3
-    kempner.freeze_params(variables, ["*"], frozen=False)
+    kempner.freeze_params(model, ["*"], frozen=False)
     moving = [variable for variable in model.variables if "moving" in variable.path]
     assert len(moving) == 2
     assert not any(variable.trainable for variable in moving), "statistics do not become parameters"
@@ -80,24 +74,33 @@ def test_kempner_freezes_variables_of_a_keras_model(keras):
 
 @pytest.mark.engine
 def test_fastai_freezes_layers_of_a_keras_model(keras):
-    model = read(nested(keras)).layers
+    model = nested(keras)
     groups = fastai.layer_groups(model, ["shared", "head"])
     assert groups == [["backbone/conv", "backbone/bn"], ["shared", "mha"], ["head"]]
     fastai.freeze(model, groups)
-    assert [layer.trainable for layer in model.values()] == [False] * 4 + [True]
+    assert [layer.trainable for layer in targets.layers(model).values()] == [False] * 4 + [True]
     assert fastai.in_inference_mode(model) == {"backbone/bn"}
     fastai.unfreeze(model, groups)
     fastai.bn_freeze(model, True)
-    assert all(layer.trainable for layer in model.values())
+    assert all(layer.trainable for layer in targets.layers(model).values())
     assert fastai.in_inference_mode(model) == {"backbone/bn"}
     fastai.bn_freeze(model, False)
     assert fastai.in_inference_mode(model) == set()
 
 
 @pytest.mark.parametrize(
-    ("write", "attribute"),
-    [(lambda m: kempner.freeze_params(m, ["*"]), "variables"), (lambda m: fastai.freeze(m, [["a"]]), "layers")],
+    ("write", "allowed"),
+    [
+        (lambda m: kempner.freeze_params(m, ["*"]), "a Keras model, a PyTorch module, or parameters by name"),
+        (lambda m: fastai.freeze(m, [["a"]]), "a Keras model, or layers by name"),
+    ],
 )
-def test_anything_else_is_refused(write, attribute):
-    with pytest.raises(InvalidSpec, match=rf"of a Keras model, refreeze\.keras\.model\.read\(model\)\.{attribute}$"):
+def test_anything_else_is_refused(write, allowed):
+    with pytest.raises(InvalidSpec, match=f"{allowed}$"):
         write(object())
+
+
+@pytest.mark.engine
+def test_a_keras_model_that_is_not_built_is_refused(keras):
+    with pytest.raises(Unsupported, match="is not built"):
+        fastai.freeze(keras.Sequential([keras.layers.Dense(2)]), [["a"]])

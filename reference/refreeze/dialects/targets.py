@@ -1,15 +1,15 @@
-"""What the functions of kempner and fastai write flags on: a PyTorch module, or a mapping from names.
+"""What the functions of kempner and fastai write flags on: a Keras model, a PyTorch module, or a mapping from names.
 
 A mapping goes from names to objects with a flag: ``Target`` here, or anything that has a settable ``trainable`` or
-``requires_grad``. No framework is imported.
+``requires_grad``. A Keras model is read by ``refreeze.keras``, which is loaded only for one; PyTorch is not needed.
 
-Of a Keras model ``refreeze.keras.model.read(model)`` has both, ``layers`` and ``variables``. A variable trains there if
-its own flag and the model's are true, and Keras passes the flag of a layer on to its variables. Nothing here makes a
-compiled train step take notice, as ``refreeze.keras`` does.
+A variable of a Keras model trains if its own flag and the model's are true, and Keras passes the flag of a layer on to
+its variables. Nothing here makes a compiled train step take notice, as ``refreeze.keras`` does.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,25 +31,41 @@ class Target:
 
 
 def layers(model: Any) -> Mapping[str, Any]:
-    """Return the layers by name: ``model`` itself, if it is such a mapping; raises ``InvalidSpec`` if not."""
-    if not isinstance(model, Mapping):
-        raise InvalidSpec("model", model, "layers by name; of a Keras model, refreeze.keras.model.read(model).layers")
-    return model
+    """Return the layers by name: a mapping is taken as it is; on Keras, all that own weights, by path (NAM-1).
+
+    Raises ``InvalidSpec`` for anything else, and ``Unsupported`` for a Keras model that is not built.
+    """
+    if isinstance(model, Mapping):
+        return model
+    if not _is_keras(model):
+        raise InvalidSpec("model", model, "a Keras model, or layers by name")
+    found: Mapping[str, Any] = _read(model).layers
+    return found
 
 
 def parameters(model: Any) -> Mapping[str, Any]:
     """Return the parameters by name: a mapping is taken as it is, a PyTorch module asked for ``named_parameters()``.
 
-    Raises ``InvalidSpec`` for anything else.
+    On Keras: the variables that were made trainable, so no statistics, named ``layer path / path within the layer``.
+    Raises ``InvalidSpec`` for anything else, and ``Unsupported`` for a Keras model that is not built.
     """
     if hasattr(model, "named_parameters"):
         return dict(model.named_parameters())
-    if not isinstance(model, Mapping):
-        allowed = (
-            "a PyTorch module, or parameters by name; of a Keras model, refreeze.keras.model.read(model).variables"
-        )
-        raise InvalidSpec("model", model, allowed)
-    return model
+    if isinstance(model, Mapping):
+        return model
+    if not _is_keras(model):
+        raise InvalidSpec("model", model, "a Keras model, a PyTorch module, or parameters by name")
+    found: Mapping[str, Any] = _read(model).variables
+    return found
+
+
+def _is_keras(model: Any) -> bool:
+    return hasattr(model, "layers") and hasattr(model, "fit")
+
+
+def _read(model: Any) -> Any:
+    # By its name, as a dialect of a third party is: the rooms of the dialects know no framework.
+    return importlib.import_module("refreeze.keras.model").read(model)
 
 
 def is_trainable(target: Any) -> bool:
