@@ -20,6 +20,7 @@ from refreeze.conformance.protocol import (
     Rejected,
     Schedule,
     UnsupportedRequest,
+    features,
     segments_request,
 )
 from refreeze.conformance.reference import respond as respond_rightly
@@ -270,6 +271,21 @@ def test_the_request_that_an_adapter_gets_is_its_own():
         adapter.ask(request)
     assert request == REQUEST
     assert seen == [(1, "c1"), (1, "c2")]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "config", "found"),
+    [
+        ("lisa", {"layers": ["b1"]}, {"containers"}),
+        ("lisa", {"layers": ["b?"]}, {"patterns"}),
+        ("lisa", {"layers": [{"each": "b?"}]}, {"patterns", "each"}),
+        ("lisa", {"layers": ["w[1]", "stem"]}, set()),  # the name of a layer
+        ("kempner", {"freeze": [{"module": "b?"}]}, set()),  # what KempnerForge itself has
+    ],
+)
+def test_NAM_5_the_features_of_a_request_tell_of_patterns(dialect, config, found):
+    request = segments_request(dialect, ["stem", "b1/q", "w[1]"], config, 3)
+    assert features(request) & {"patterns", "each", "containers"} == found
 
 
 def test_unsupported_may_depend_on_features_and_on_nothing_else():
