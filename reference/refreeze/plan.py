@@ -72,6 +72,28 @@ def read(path: str | os.PathLike[str]) -> Configuration:
     return configuration(raw, dialect)
 
 
+def asked(spec: object, dialect: str = "vl3d", unit: Unit | None = None) -> tuple[Configuration | Policy, Unit]:
+    """Return what a user gives as a schedule, and what its tick is.
+
+    Args:
+        spec: the path of a configuration file, a ``Configuration``, a ``Policy``, or a configuration as plain data.
+        dialect: that of plain data.
+        unit: that of a ``Policy``, "epochs" if not given; all others have that of their dialect, and it must be None.
+
+    Raises ``InvalidSpec`` as ``read`` and ``configuration`` do, and for a ``unit`` that is not allowed.
+    """
+    if isinstance(spec, Policy):
+        if unit not in (None, "epochs", "steps"):
+            raise InvalidSpec("unit", unit, "'epochs' or 'steps'")
+        return spec, unit or "epochs"
+    if unit is not None:
+        raise InvalidSpec("unit", unit, "None: the dialect says it")
+    if isinstance(spec, str | os.PathLike):
+        spec = read(spec)
+    found = spec if isinstance(spec, Configuration) else configuration(spec, dialect)
+    return found, found.dialect.unit
+
+
 def plan(
     spec: Configuration | Policy,
     names: Sequence[str] | None = None,

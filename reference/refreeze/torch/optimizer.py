@@ -1,0 +1,124 @@
+"""The optimizer under a schedule on PyTorch: what it must hold, groups with rates of their own, and its state (EXE-4).
+
+It is built once, over everything, while everything is trainable. PyTorch's optimizers pass over a parameter without a
+gradient: no update, no momentum, no decay, no count of its steps. So frozen is ``requires_grad`` False and ``grad``
+None; state stays, and continues later. ``keep`` is that; and as every parameter has its own count of steps, so is
+``per_variable``. ``reset``: at every change of the frozen set, all state is as in a new optimizer. ``reset_unfrozen``:
+that of parameters that become trainable.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+
+from refreeze.errors import Unsupported
+
+OptimizerState = Literal["keep", "per_variable", "reset", "reset_unfrozen"]
+
+
+def shortened(names: Iterable[str]) -> str:
+    """Return the first five names, quoted, for messages."""
+    names = list(names)
+    return ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
+
+
+def check(optimizer: Any, trained: Mapping[Any, str], state: OptimizerState, sets_rate: bool) -> None:
+    """Raise ``Unsupported`` unless the optimizer can go through a schedule exactly; change nothing.
+
+    ``trained`` are the names of the parameters that the schedule trains at some tick: it must hold each of them.
+    ``LBFGS`` moves what has no gradient. A learning-rate scheduler would overwrite the rates of segments (EXE-5).
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise Unsupported(f"optimizer is a {type(optimizer).__name__}, and must be a torch.optim.Optimizer")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise Unsupported("LBFGS moves parameters along earlier directions, those that are frozen too")
+    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    if missing := [name for parameter, name in trained.items() if parameter not in held]:
+        raise Unsupported(
+            f"the schedule trains {shortened(missing)}, which the optimizer does not hold; build it over "
+            "model.parameters(), while everything is trainable"
+        )
+    if sets_rate and any("initial_lr" in group for group in optimizer.param_groups):
+        raise Unsupported(
+            "the schedule sets the learning rate, and a learning-rate scheduler of the optimizer would overwrite it; "
+            "leave out one of them"
+        )
+    if state in ("reset", "reset_unfrozen"):
+        fresh_state(optimizer, [])
+
+
+def split(optimizer: Any, name_of: Mapping[Any, str]) -> dict[int, str]:
+    """Give every name in ``name_of`` parameter groups of its own; return the name by the index of a group.
+
+    A group is split where it has parameters of several names, or of some and of none, in their order. Each part keeps
+    its options, and the state of every parameter stays. Raises ``Unsupported``, before anything is changed, if a
+    learning-rate scheduler has counted the groups already.
+    """
+    groups: list[dict[str, Any]] = []
+    found: dict[int, str] = {}
+    for group in optimizer.param_groups:
+        parts: dict[str | None, list[int]] = {}
+        for index, parameter in enumerate(group["params"]):
+            parts.setdefault(name_of.get(parameter), []).append(index)
+        for name, indices in parts.items():
+            part = group
+            if len(parts) > 1:
+                if "initial_lr" in group:
+                    raise Unsupported(
+                        f"{name!r} needs a parameter group of its own, and a learning-rate scheduler has counted the "
+                        "groups already; make the schedule first, or give the optimizer these groups"
+                    )
+                along = {key: [group[key][i] for i in indices] for key in ("params", "param_names") if key in group}
+                rate = group["lr"].clone() if isinstance(group["lr"], torch.Tensor) else group["lr"]
+                part = {**group, **along, "lr": rate}
+            if name is not None:
+                found[len(groups)] = name
+            groups.append(part)
+    optimizer.param_groups[:] = groups
+    return found
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set the learning rate of a group, in the tensor that it may be."""
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def reset(optimizer: Any, parameters: Iterable[Any]) -> None:
+    """Make the state of ``parameters`` what it is in a new optimizer: for most there is none before the first step."""
+    parameters = [parameter for parameter in parameters if parameter in optimizer.state]
+    fresh = fresh_state(optimizer, parameters)
+    for parameter in parameters:
+        del optimizer.state[parameter]
+        if parameter in fresh:
+            optimizer.state[parameter] = fresh[parameter]
+
+
+def fresh_state(optimizer: Any, parameters: list[Any]) -> Mapping[Any, Any]:
+    """Return the state of ``parameters`` in a new optimizer of the same kind and options.
+
+    Raises ``Unsupported`` if one cannot be made.
+    """
+    kind, wanted = type(optimizer), set(parameters)
+    known = inspect.signature(kind).parameters
+    options = {name: value for name, value in optimizer.defaults.items() if name in known}
+    groups = [
+        {**group, "params": [p for p in group["params"] if p in wanted]}
+        for group in optimizer.param_groups
+        if not wanted.isdisjoint(group["params"])
+    ]
+    for group in groups:
+        group.pop("param_names", None)
+    try:
+        state: Mapping[Any, Any] = kind(groups or [torch.nn.Parameter(torch.zeros(1))], **options).state
+    except Exception as error:
+        raise Unsupported(
+            f"optimizer_state needs a new {kind.__name__}, which cannot be made: {type(error).__name__}: {error}"
+        ) from None
+    return state
