@@ -22,7 +22,7 @@ def norm(model):
 
 
 def looked_at(model):
-    """Return whether a forward pass in training uses the statistics of the batch, and whether it moves the kept ones."""
+    """Return whether a forward pass in training uses the statistics of the batch, and whether it moves its own."""
     part, seen = norm(model.train()), []
     hook = part.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].detach(), output.detach())))
     before = [value.clone() for value in part.buffers()]
@@ -54,7 +54,7 @@ def test_BN_1_what_a_frozen_one_uses_and_moves(batch_norm, of_layer, of_paramete
         for epoch in (0, 1, 2):
             schedule.begin(epoch)
             found.append(looked_at(model))
-            norm(model).train(), model.eval()  # noqa: B018
+            norm(model).train(), model.eval()
             with torch.no_grad():
                 assert torch.allclose(model(batch(0)[:1]), model(batch(0))[:1])  # evaluation looks at no batch
         assert found == [(True, True), expected, (True, True)]
@@ -105,13 +105,17 @@ def test_a_copy_of_the_model_is_not_held(how):
         other = torch.load(io.BytesIO(file.getvalue()), weights_only=False)
     assert norm(other.train()).training
     assert not norm(model.train()).training
-    again = FreezeSchedule(always(["body"]), other, torch.optim.SGD(other.parameters(), 0.1), epochs=1, user_frozen="keep")
+    again = FreezeSchedule(
+        always(["body"]), other, torch.optim.SGD(other.parameters(), 0.1), epochs=1, user_frozen="keep"
+    )
     again.begin(0)
     assert not norm(other.train()).training
 
 
 def test_one_without_weights_or_statistics_is_a_layer_too():
-    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False), nn.BatchNorm1d(4, track_running_stats=False))
+    model = nn.Sequential(
+        nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False), nn.BatchNorm1d(4, track_running_stats=False)
+    )
     schedule = FreezeSchedule(always(["1", "2"]), model, torch.optim.SGD(model.parameters(), 0.1), epochs=1)
     schedule.begin(0)
     before = model[1].running_mean.clone()

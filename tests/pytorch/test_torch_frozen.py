@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import itertools
 import json
 import subprocess
 import sys
@@ -41,7 +41,8 @@ HEAVY = {"momentum": 0.9, "weight_decay": 0.1}
     [
         (SGD, HEAVY), (SGD, HEAVY | {"nesterov": True, "foreach": True}), (SGD, HEAVY | {"fused": True}),
         (ADAMW, {"weight_decay": 0.5}), (ADAMW, {"weight_decay": 0.5, "foreach": True}),
-        (ADAMW, {"weight_decay": 0.5, "fused": True}), (torch.optim.RMSprop, {"momentum": 0.9}), (torch.optim.NAdam, {}),
+        (ADAMW, {"weight_decay": 0.5, "fused": True}), (torch.optim.RMSprop, {"momentum": 0.9}),
+        (torch.optim.NAdam, {}),
     ],
     ids=str,
 )  # fmt: skip
@@ -86,14 +87,14 @@ def test_EXE_3_under_a_gradient_scaler_and_clipping():
         scaler.unscale_(optimizer)
         trained = [p.grad for p in model.parameters() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
-        assert step == 4 or norm < 1e4 and len(trained) == len(should(TWICE, model, step))
+        assert step == 4 or (norm < 1e4 and len(trained) == len(should(TWICE, model, step)))
         scaler.step(optimizer)
         scaler.update()
         assert moved(before, values(model)) == (set() if step == 4 else should(TWICE, model, step)), step
 
 
 def test_EXE_3_in_the_middle_of_a_window_of_accumulated_gradients():
-    """A boundary there: what freezes loses what it had gathered, what thaws gathers from then on, the rest keeps all."""
+    """There, what freezes loses what it had gathered, what thaws gathers from then on, and the rest keeps all."""
     model = net(norm=False)
     optimizer = SGD(model.parameters(), 0.1, momentum=0.9)
     schedule = FreezeSchedule(during(always(["stem"]), 1, 2), model, optimizer, epochs=3)
@@ -224,7 +225,9 @@ def test_a_gradient_that_something_else_has_written_is_caught_before_anything_mo
     assert model.stem.weight.grad is None
     before = values(model)
     model.stem.weight.grad = torch.zeros(6, 4)
-    with pytest.raises(Unsupported, match=r"'stem\.weight' is frozen at tick 1 and has a gradient, which something else"):
+    with pytest.raises(
+        Unsupported, match=r"'stem\.weight' is frozen at tick 1 and has a gradient, which something else"
+    ):
         optimizer.step()
     assert moved(before, values(model)) == set()
 
@@ -251,7 +254,7 @@ def test_EXE_3_under_torch_compile_costs_one_compilation_for_each_distinct_set(c
     results = []
     for compiled in (False, True):
         torch.manual_seed(0)
-        model = nn.Sequential(*(nn.Linear(4, 4) for _ in names))
+        model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)) for _ in names))
         optimizer = ADAMW(model.parameters(), 0.1)
         policy = union(round_robin(names, window=1, span=1), never(names))
         schedule = FreezeSchedule(policy, model, optimizer, epochs=2 * sets)
@@ -273,7 +276,9 @@ def test_a_stale_compiled_frame_is_seen_by_its_gradients(counted, start, stop, c
     forward = torch.compile(model, backend="aot_eager", options=options)
     train(schedule, model, optimizer, range(1), forward)
     if caught:
-        with pytest.warns(UserWarning, match=r"'stem\.weight', 'stem\.bias': trainable from tick 1 on, and without a grad"):
+        with pytest.warns(
+            UserWarning, match=r"'stem\.weight', 'stem\.bias': trainable from tick 1 on, and without a grad"
+        ):
             found = train(schedule, model, optimizer, range(1, 2), forward)
         assert not found[0] & STEM
     else:
@@ -291,7 +296,7 @@ def test_EXE_3_two_workers_stay_equal_after_a_thaw(tmp_path):
     for epochs in ranks[0].values():
         stem = [(values["0.weight"], values["0.bias"]) for values in epochs]
         assert stem[0] == stem[1] != stem[2] != stem[3]
-        assert all(one["4.weight"] != other["4.weight"] for one, other in zip(epochs, epochs[1:]))
+        assert all(one["4.weight"] != other["4.weight"] for one, other in itertools.pairwise(epochs))
 
 
 @pytest.fixture
@@ -306,7 +311,11 @@ def alone(tmp_path):
 @pytest.mark.parametrize(
     ("freeze_first", "options", "message"),
     [
-        (True, {"find_unused_parameters": True}, "which you have frozen; set requires_grad to True, before the module is"),
+        (
+            True,
+            {"find_unused_parameters": True},
+            "which you have frozen; set requires_grad to True, before the module is",
+        ),
         (False, {}, "waits for the gradients of frozen parameters; make it with find_unused_parameters=True"),
         (False, {"find_unused_parameters": True, "static_graph": True}, "and static_graph=False"),
     ],

@@ -164,7 +164,11 @@ def stepped(schedule, model, optimizer, *tick):
         ({}, lambda s, m, o: o.step(), Unsupported,
          "optimizer.step() was called before begin(epoch, step) of the schedule"),
         ({"unit": "steps"}, lambda s, m, o: (stepped(s, m, o, 0), o.step()), Unsupported,
-         "optimizer.step() came twice in step 0: call begin(epoch, step) before each"),
+         "one optimizer.step() more than 1 in step 0: begin(epoch, step) was not called before it"),
+        ({}, lambda s, m, o: (stepped(s, m, o, 1), o.step(), o.step()), Unsupported,
+         "one optimizer.step() more than 2 in epoch 1: begin(epoch, step) was not called before it"),
+        ({}, lambda s, m, o: (s.begin(0), s.load_state_dict(s.state_dict()), o.step()), Unsupported,
+         "optimizer.step() was called before begin(epoch, step) of the schedule"),
         ({}, lambda s, m, o: (s.end(), s.begin(0)), Unsupported, "the schedule is over: end() or restore() was called"),
     ],
 )  # fmt: skip
@@ -198,14 +202,15 @@ FREEZEOUT = {"layers": ["stem", "head"], "t_0": 0.5}
 @pytest.mark.parametrize(
     ("spec", "make", "options", "message"),
     [
-        (LATE, partly, {}, "the schedule trains 'stem.weight', 'stem.bias', which the optimizer does not hold; build it "
-         "over model.parameters(), while everything is trainable"),
+        (LATE, partly, {}, "the schedule trains 'stem.weight', 'stem.bias', which the optimizer does not hold; build "
+         "it over model.parameters(), while everything is trainable"),
         (LATE, lbfgs, {}, "LBFGS moves parameters along earlier directions, those that are frozen too"),
         (LATE, lambda model: model, {}, "optimizer is a Sequential, and must be a torch.optim.Optimizer"),
-        (rate(0.1), scheduled, {}, "the schedule sets the learning rate, and a learning-rate scheduler of the optimizer "
-         "would overwrite it; leave out one of them"),
-        (FREEZEOUT, scheduled, {"dialect": "freezeout"}, "'stem' needs a parameter group of its own, and a learning-rate "
-         "scheduler has counted the groups already; make the schedule first, or give the optimizer these groups"),
+        (rate(0.1), scheduled, {}, "the schedule sets the learning rate, and a learning-rate scheduler of the "
+         "optimizer would overwrite it; leave out one of them"),
+        (FREEZEOUT, scheduled, {"dialect": "freezeout"}, "'stem' needs a parameter group of its own, and a "
+         "learning-rate scheduler has counted the groups already; make the schedule first, or give the optimizer these "
+         "groups"),
         (inference_mode(["stem"]), sgd, {}, "bn_frozen = 'stem' must be a batch normalization"),
         (LATE, sgd, {"batch_norm": "eval"},
          "batch_norm = 'eval' must be one of 'keras', 'batch', 'batch_fixed', 'inference'"),
@@ -283,6 +288,15 @@ def test_EXE_11_the_flags_stay_at_the_end_and_restore_puts_the_users_back():
 
 
 # Learning rates -------------------------------------------------------------------------------------------------------
+def test_a_scheduler_that_comes_later_is_refused_at_the_first_tick():
+    model = net()
+    optimizer = sgd(model)
+    schedule = FreezeSchedule(union(LATE, rate(0.1)), model, optimizer, epochs=4)
+    torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    with pytest.raises(Unsupported, match="a learning-rate scheduler of the optimizer would overwrite it"):
+        schedule.begin(0)
+
+
 def test_EXE_5_the_rate_of_a_segment_is_set_once_at_its_start():
     model = net()
     optimizer = torch.optim.SGD(
@@ -356,13 +370,18 @@ def test_EXE_4_what_a_switch_does_to_optimizer_state_has_a_name(policy, kind):
     counts = []
     for epoch in range(4):
         train(schedule, model, optimizer, range(epoch, epoch + 1))
-        counts.append([int(optimizer.state[model.stem.weight].get("step", 0)), int(optimizer.state[model.head.bias]["step"])])
-    assert counts == {
-        "keep": [[2, 2], [2, 4], [2, 6], [4, 8]],
-        "per_variable": [[2, 2], [2, 4], [2, 6], [4, 8]],
-        "reset": [[2, 2], [0, 2], [0, 4], [2, 2]],
-        "reset_unfrozen": [[2, 2], [2, 4], [2, 6], [2, 8]],
-    }[policy]
+        counts.append(
+            [int(optimizer.state[model.stem.weight].get("step", 0)), int(optimizer.state[model.head.bias]["step"])]
+        )
+    assert (
+        counts
+        == {
+            "keep": [[2, 2], [2, 4], [2, 6], [4, 8]],
+            "per_variable": [[2, 2], [2, 4], [2, 6], [4, 8]],
+            "reset": [[2, 2], [0, 2], [0, 4], [2, 2]],
+            "reset_unfrozen": [[2, 2], [2, 4], [2, 6], [2, 8]],
+        }[policy]
+    )
 
 
 def test_an_optimizer_that_cannot_be_made_anew_is_refused_where_state_is_reset():
@@ -408,7 +427,9 @@ def test_RES_1_and_RES_2_a_resumed_run_is_the_rest_of_the_whole(at, state):
         part.load_state_dict(saved)
     go(*resumed, range(at, 12))
     assert moved(values(whole[0]), values(resumed[0])) == set()
-    slots = [[(key, s.tolist()) for slot in one.state.values() for key, s in slot.items()] for _, one, _ in (whole, resumed)]
+    slots = [
+        [(key, s.tolist()) for slot in one.state.values() for key, s in slot.items()] for _, one, _ in (whole, resumed)
+    ]
     assert slots[0] == slots[1]
     assert flags(whole[0]) == flags(resumed[0]) or at == 12
 

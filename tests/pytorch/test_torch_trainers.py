@@ -1,10 +1,8 @@
-"""Under Lightning's and Hugging Face's trainers, where they are installed: the same ticks, resume, and what is refused."""
+"""Lightning's and Hugging Face's trainers, where they are installed: the same ticks, resume, and what is refused."""
 
 from __future__ import annotations
 
 import importlib.util
-import logging
-import warnings
 from pathlib import Path
 
 import pytest
@@ -110,8 +108,9 @@ def transformers(folder, spec, recorder=None, *, fresh, epochs=EPOCHS, resume=Fa
             return torch.utils.data.SequentialSampler(self.train_dataset)
 
     arguments = TrainingArguments(
-        output_dir=str(folder), num_train_epochs=epochs, per_device_train_batch_size=8, learning_rate=0.05, use_cpu=True,
-        lr_scheduler_type="constant", gradient_accumulation_steps=WINDOW, report_to=[], save_steps=4, disable_tqdm=True,
+        output_dir=str(folder), num_train_epochs=epochs, per_device_train_batch_size=8, learning_rate=0.05,
+        use_cpu=True, lr_scheduler_type="constant", gradient_accumulation_steps=WINDOW, report_to=[], save_steps=4,
+        disable_tqdm=True,
     )  # fmt: skip
     model = Model()
     optimizers = (make(model), None) if make else (None, None)

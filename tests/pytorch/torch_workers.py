@@ -1,7 +1,7 @@
-"""A program: two workers train a small network under a schedule, each on half of every batch, and print what they have.
+"""A program: two workers train a small network under a schedule, each on half of every batch.
 
-``python torch_workers.py FOLDER``: they meet in files of FOLDER. Printed are, as JSON, for each way to share the work, rank
-and epoch the bytes of every parameter after it.
+``python torch_workers.py FOLDER``: they meet in a file of FOLDER. Each writes there, as JSON, for each way to share the
+work and each epoch, the bytes of every parameter after it.
 """
 
 import json

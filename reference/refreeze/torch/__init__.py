@@ -1,6 +1,7 @@
 """The engine on PyTorch: runs schedules in any training loop. Needs the extra ``torch``.
 
-``refreeze.torch.lightning`` has a callback for Lightning, ``refreeze.torch.transformers`` one for Hugging Face's Trainer.
+``refreeze.torch.lightning`` has a callback for Lightning, ``refreeze.torch.transformers`` one for Hugging Face's
+Trainer.
 """
 
 from refreeze.torch.modules import layer_names, parameter_names

@@ -8,14 +8,14 @@ fixed          the batch            stay               ``track_running_stats`` i
 inference      the moving ones      stay               ``training`` is False
 =============  ===================  =================  =================================
 
-One that trains is in ``train``, unless the segment has it in ``bn_frozen``: then it is in ``inference``, and its weights
-train on. One whose layer is frozen is in ``inference`` under the policies ``keras`` and ``inference``, in ``train`` under
-``batch`` (what PyTorch does) and in ``fixed`` under ``batch_fixed``. If only its parameters are frozen, one by one, that
-holds too, but for ``keras``: it stays in ``train``, as a Keras layer does. Evaluation always uses the moving statistics.
-Only batch normalizations that the schedule names are written; all others are the user's.
+One that trains is in ``train``, unless the segment has it in ``bn_frozen``: then it is in ``inference``, and its
+weights train on. One whose layer is frozen is in ``inference`` under the policies ``keras`` and ``inference``, in
+``train`` under ``batch`` (what PyTorch does), in ``fixed`` under ``batch_fixed``. That holds too if only its parameters
+are frozen, one by one, but for ``keras``: then it stays in ``train``, as a Keras layer does. Evaluation always uses the
+moving statistics. Only batch normalizations that the schedule names are written; all others are the user's.
 
-``model.train()`` would end inference mode. So the ``train`` of the one module is replaced while it is held: that costs a
-forward pass nothing, and torch.compile sees no hook in it, only the flag ``training`` that it guards anyway.
+``model.train()`` would end inference mode. So the ``train`` of this one module is replaced while it is held. That costs
+a forward pass nothing, and torch.compile sees no hook, only the flag ``training``, which it guards anyway.
 """
 
 from __future__ import annotations
@@ -75,27 +75,26 @@ class BatchNormModes:
         spoken = {*names, *bn_names}
         self._policy = policy
         self._governed = [
-            (part, found & spoken)
+            (part, found & spoken, list(part.parameters()))
             for part, found in named.batch_norms.items()
             if found & spoken or any(named.parameters[p] & spoken for p in part.parameters())
         ]
-        self._tracks = {part: part.track_running_stats for part, _ in self._governed}
+        self._tracks = {part: part.track_running_stats for part, *_ in self._governed}
 
     def write(self, frozen: frozenset[str], bn_frozen: frozenset[str]) -> None:
         """Put every batch normalization into its mode; the flags of its parameters are written already."""
-        for part, names in self._governed:
+        for part, names, own in self._governed:
             layer = not names.isdisjoint(frozen)
-            own = [parameter.requires_grad for parameter in part.parameters()]
             if not names.isdisjoint(bn_frozen):
                 self._set(part, "inference")
-            elif layer or (own and not any(own)):
+            elif layer or (own and not any(parameter.requires_grad for parameter in own)):
                 self._set(part, "train" if self._policy == "keras" and not layer else _FROZEN[self._policy])
             else:
                 self._set(part, "train")
 
     def restore(self) -> None:
         """Let every one do again as PyTorch does."""
-        for part, _ in self._governed:
+        for part, *_ in self._governed:
             self._set(part, "train")
 
     def _set(self, part: Any, mode: Mode) -> None:
@@ -105,4 +104,5 @@ class BatchNormModes:
             Held(part)
         elif mode != "inference" and held is not None:
             held.release()
-        part.track_running_stats = self._tracks[part] and mode != "fixed"
+        if self._tracks[part]:
+            part.track_running_stats = mode != "fixed"

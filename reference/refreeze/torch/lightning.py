@@ -16,9 +16,9 @@ from refreeze.torch.schedule import FreezeSchedule
 class FreezeScheduleCallback(Callback):
     """Runs a freeze schedule inside one ``Trainer(callbacks=[FreezeScheduleCallback(spec)]).fit(module)``.
 
-    A step is one of ``trainer.global_step``: an update of the weights, by ``accumulate_grad_batches`` batches. The state
-    of the schedule is in every checkpoint, and ``fit(ckpt_path=...)`` goes on from there (RES-1, RES-3). ``schedule`` is
-    the ``FreezeSchedule`` once the fit has begun.
+    A step is one of ``trainer.global_step``: an update of the weights, by ``accumulate_grad_batches`` batches. The
+    state of the schedule is in every checkpoint, and ``fit(ckpt_path=...)`` goes on from there (RES-1, RES-3).
+    ``schedule`` is the ``FreezeSchedule`` once the fit has begun.
 
     Args:
         spec, dialect, unit: as in ``FreezeSchedule``; they are checked at once.

@@ -52,6 +52,15 @@ def check_module(model: Any) -> None:
                 raise Unsupported(f"module {name!r}: a name with '/' cannot be told from a path")
 
 
+def check_wrapper(model: Any) -> None:
+    """Raise ``Unsupported`` for a ``DistributedDataParallel`` that waits for the gradients of what is frozen."""
+    if model is not unwrapped(model) and (model.static_graph or not model.find_unused_parameters):
+        raise Unsupported(
+            "DistributedDataParallel waits for the gradients of frozen parameters; make it with "
+            "find_unused_parameters=True and static_graph=False"
+        )
+
+
 def _layers(module: Any) -> tuple[dict[str, list[str]], set[str]]:
     """Return the dotted names of each layer's parameters, by path, and the dotted names of the containers."""
     owned = {

@@ -30,7 +30,7 @@ def check(optimizer: Any, trained: Mapping[Any, str], state: OptimizerState, set
     """Raise ``Unsupported`` unless the optimizer can go through a schedule exactly; change nothing.
 
     ``trained`` are the names of the parameters that the schedule trains at some tick: it must hold each of them.
-    ``LBFGS`` moves what has no gradient. A learning-rate scheduler would overwrite the rates of segments (EXE-5).
+    ``LBFGS`` moves what has no gradient, and ``sets_rate`` asks what ``check_rate_is_free`` does.
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise Unsupported(f"optimizer is a {type(optimizer).__name__}, and must be a torch.optim.Optimizer")
@@ -42,13 +42,19 @@ def check(optimizer: Any, trained: Mapping[Any, str], state: OptimizerState, set
             f"the schedule trains {shortened(missing)}, which the optimizer does not hold; build it over "
             "model.parameters(), while everything is trainable"
         )
-    if sets_rate and any("initial_lr" in group for group in optimizer.param_groups):
+    if sets_rate:
+        check_rate_is_free(optimizer)
+    if state in ("reset", "reset_unfrozen"):
+        fresh_state(optimizer, [])
+
+
+def check_rate_is_free(optimizer: Any) -> None:
+    """Raise ``Unsupported`` if a learning-rate scheduler would overwrite the rates of segments (EXE-5)."""
+    if any("initial_lr" in group for group in optimizer.param_groups):
         raise Unsupported(
             "the schedule sets the learning rate, and a learning-rate scheduler of the optimizer would overwrite it; "
             "leave out one of them"
         )
-    if state in ("reset", "reset_unfrozen"):
-        fresh_state(optimizer, [])
 
 
 def split(optimizer: Any, name_of: Mapping[Any, str]) -> dict[int, str]:
@@ -115,8 +121,9 @@ def fresh_state(optimizer: Any, parameters: list[Any]) -> Mapping[Any, Any]:
     ]
     for group in groups:
         group.pop("param_names", None)
+    held: list[Any] = groups or [torch.nn.Parameter(torch.zeros(1))]
     try:
-        state: Mapping[Any, Any] = kind(groups or [torch.nn.Parameter(torch.zeros(1))], **options).state
+        state: Mapping[Any, Any] = kind(held, **options).state
     except Exception as error:
         raise Unsupported(
             f"optimizer_state needs a new {kind.__name__}, which cannot be made: {type(error).__name__}: {error}"

@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
-import torch
-
 from refreeze.errors import InvalidSpec, UnknownName, Unsupported
 from refreeze.plan import Plan, Unit, asked, plan
 from refreeze.policy import Policy, check_int
@@ -25,7 +23,7 @@ from refreeze.schedule import Segment, check_same_past, cut
 from refreeze.segments_json import from_json, to_json
 from refreeze.torch import optimizer as optimizers
 from refreeze.torch.batchnorm import BatchNorm, BatchNormModes
-from refreeze.torch.modules import Named, check_module, declared_names, unwrapped
+from refreeze.torch.modules import Named, check_module, check_wrapper, declared_names, unwrapped
 from refreeze.torch.optimizer import OptimizerState, shortened
 
 UserFrozen = Literal["refuse", "keep"]
@@ -37,9 +35,9 @@ _running: weakref.WeakKeyDictionary[Any, weakref.ref[FreezeSchedule]] = weakref.
 class FreezeSchedule:
     """Runs a freeze schedule in a training loop: ``begin(epoch, step)`` before each step, and nothing else.
 
-    In [0, epochs) epochs of ``steps_per_epoch`` steps, a step being one ``optimizer.step()``, whatever number of batches
-    its gradients are of. The tick of a schedule in epochs is the epoch e, that of one in steps ``e * steps_per_epoch +
-    step``. While it is frozen a parameter has ``requires_grad`` False and no gradient.
+    The run has the epochs [0, epochs). The tick of a schedule in epochs is the epoch; that of one in steps is ``epoch *
+    steps_per_epoch + step``. A step is one ``optimizer.step()``, of however many batches. While a parameter is frozen
+    its ``requires_grad`` is False and its ``grad`` None.
 
     Args:
         spec: the path of a configuration file, a ``Configuration``, plain data of the dialect ``dialect``, or a
@@ -49,7 +47,8 @@ class FreezeSchedule:
             the schedule names was trainable.
         optimizer: the one optimizer of the loop, which holds every parameter that the schedule ever trains.
         epochs: the epochs of the whole run, an integer >= 0.
-        steps_per_epoch: an integer >= 1; needed for a schedule in steps.
+        steps_per_epoch: an integer >= 1; needed for a schedule in steps. Where it is given, more steps than it says
+            are an error, as ``begin`` was forgotten then.
         batch_norm: what frozen batch normalizations use and move (BN-1).
         optimizer_state: what a switch does to the optimizer's state (EXE-4).
         user_frozen: what is done with parameters that you have frozen yourself and that the schedule would train:
@@ -63,6 +62,7 @@ class FreezeSchedule:
     Raises a ``ScheduleError`` for whatever is wrong with the configuration, the names or the numbers; ``Unsupported``
     for a model or an optimizer that cannot go through the schedule exactly.
 
+    >>> import torch
     >>> from refreeze import always, during
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 1))
     >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -133,8 +133,10 @@ class FreezeSchedule:
                 "module is wrapped, and leave it to the schedule, or give user_frozen='keep' to keep it frozen"
             )
         trained = {parameter: name for parameter, name in trained.items() if parameter.requires_grad}
-        _check_wrapper(model, bool(governed))
-        optimizers.check(optimizer, trained, optimizer_state, any(s.learning_rate is not None for s in run))
+        if governed:
+            check_wrapper(model)
+        self._sets_rate = any(segment.learning_rate is not None for segment in run)
+        optimizers.check(optimizer, trained, optimizer_state, self._sets_rate)
         if (other := _running.get(optimizer)) is not None and other() is not None:
             raise Unsupported("another schedule runs on this optimizer; call its end() or restore() first")
 
@@ -143,7 +145,8 @@ class FreezeSchedule:
         self._segment: Segment | None = None
         self._frozen: tuple[Any, ...] = ()
         self._thawed: tuple[Any, ...] = ()
-        self._stepped = False
+        self._most = 1 if unit == "steps" else steps_per_epoch
+        self._steps = 0
         self._rated = optimizers.split(optimizer, _single(named, rated))
         self._own = [float(group["lr"]) for group in optimizer.param_groups]
         self._rates: Mapping[str, float] = {}
@@ -183,13 +186,16 @@ class FreezeSchedule:
         if self._hook is None:
             raise Unsupported("the schedule is over: end() or restore() was called")
         before, now = self._segment, self._segment_at(tick)
-        if before is None:  # what was trainable before is a function of the tick, too
+        if before is None:
+            if self._sets_rate:
+                optimizers.check_rate_is_free(self._optimizer)
+            # What was trainable before is a function of the tick, too.
             began = tick - 1 if last is None else last
             before = self._segment_at(began) if began >= 0 else None
             self._switch(before, now)
         elif now is not before:
             self._switch(before, now)
-        self.tick, self._stepped = tick, False
+        self.tick, self._steps = tick, 0
         if self.plan.rates is not None:
             past, self._rates = self._rates, self.plan.rates.learning_rates_at(tick)
             for index, name in self._rated.items():
@@ -232,11 +238,12 @@ class FreezeSchedule:
 
     # The optimizer's step ----------------------------------------------------------------------------------------
     def _before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self.tick is None:
+        if self._segment is None:
             raise Unsupported("optimizer.step() was called before begin(epoch, step) of the schedule")
-        if self._stepped and self._per_epoch is not None:
-            raise Unsupported(f"optimizer.step() came twice in step {self.tick}: call begin(epoch, step) before each")
-        self._stepped = True
+        if self._steps == self._most:
+            ticks = f"{self._most} in {self.plan.unit[:-1]} {self.tick}"
+            raise Unsupported(f"one optimizer.step() more than {ticks}: begin(epoch, step) was not called before it")
+        self._steps += 1
         for index, name in self._rated.items():
             if name in self._rates:
                 optimizers.set_rate(optimizer.param_groups[index], self._rates[name])
@@ -257,15 +264,15 @@ class FreezeSchedule:
         for parameter in self._frozen:
             if parameter.grad is not None:
                 raise Unsupported(
-                    f"{self._shown[parameter]!r} is frozen at tick {self.tick} and has a gradient, which something else "
-                    "than loss.backward() has written; nothing was updated"
+                    f"{self._shown[parameter]!r} is frozen at tick {self.tick} and has a gradient, which something "
+                    "else than loss.backward() has written; nothing was updated"
                 )
         if self._thawed:
             thawed, self._thawed = self._thawed, ()
             if none := [self._shown[parameter] for parameter in thawed if parameter.grad is None]:
                 warnings.warn(
-                    f"{shortened(none)}: trainable from tick {self.tick} on, and without a gradient in the first step: "
-                    "not used by the loss, or a compiled function or a reentrant checkpoint does not know of the switch",
+                    f"{shortened(none)}: trainable from tick {self.tick} on, and without a gradient in the first step; "
+                    "the loss does not use it, or a compiled function or a reentrant checkpoint missed the switch",
                     stacklevel=2,
                 )
 
@@ -291,13 +298,15 @@ class FreezeSchedule:
         Such a segment means something (EXE-10), but ``loss.backward()`` raises in it: a loop must ask
         ``loss.requires_grad`` first, and many trainers do not.
         """
-        names_of = {parameter: names for parameter, names in self._governed}
-        held = [p for group in self._optimizer.param_groups for p in group["params"] if p.requires_grad or p in names_of]
-        names = [names_of.get(parameter, frozenset()) for parameter in held]
+        scheduled = dict(self._governed)
+        held = [p for group in self._optimizer.param_groups for p in group["params"] if p.requires_grad]
+        names = [scheduled.get(parameter, frozenset[str]()) for parameter in held]
         for segment in {segment.frozen: segment for segment in reversed(self.plan.segments)}.values():
             if not any(found.isdisjoint(segment.frozen) for found in names):
                 ticks = f"{self.plan.unit} [{segment.start}, {segment.stop})"
-                raise Unsupported(f"in {ticks} everything is frozen, and this trainer cannot do a step without gradients")
+                raise Unsupported(
+                    f"in {ticks} everything is frozen, and this trainer cannot do a step without gradients"
+                )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the tick that began last and the schedule up to it, as plain data for a checkpoint (RES-3)."""
@@ -327,12 +336,3 @@ def _single(named: Named, rated: frozenset[str]) -> dict[Any, str]:
     if several := [(named.shown[parameter], names) for parameter, names in found.items() if len(names) > 1]:
         raise Unsupported(f"{several[0][0]!r} has learning rates by several names: {shortened(several[0][1])}")
     return {parameter: names[0] for parameter, names in found.items()}
-
-
-def _check_wrapper(model: Any, freezes: bool) -> None:
-    if freezes and isinstance(model, torch.nn.parallel.DistributedDataParallel):
-        if not model.find_unused_parameters or model.static_graph:
-            raise Unsupported(
-                "DistributedDataParallel waits for the gradients of frozen parameters; make it with "
-                "find_unused_parameters=True and static_graph=False"
-            )

@@ -44,7 +44,9 @@ class FreezeScheduleTrainerCallback(TrainerCallback, ExportableState):
         **options: Any,
     ) -> None:
         if spec is None:  # so does the trainer make it, if it is to make callbacks anew
-            raise InvalidSpec("spec", None, "given: restore_callback_states_from_checkpoint cannot make a schedule anew")
+            raise InvalidSpec(
+                "spec", None, "given: restore_callback_states_from_checkpoint cannot make a schedule anew"
+            )
         self._asked, self._unit = asked(spec, dialect, unit)[0], unit
         self._steps, self._restore, self._options = steps_per_epoch, restore, options
         self.schedule: FreezeSchedule | None = None
