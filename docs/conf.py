@@ -32,8 +32,8 @@ html_theme_options = {"navigation_with_keys": True}
 pygments_style = "default"
 pygments_dark_style = "native"
 
-# Docstrings are read without Keras: the site builds in seconds, and the engine's pages need no TensorFlow.
-autodoc_mock_imports = ["keras", "tensorflow", "sklearn"]
+# Docstrings are read without Keras and PyTorch: the site builds in seconds, and the engines' pages need neither.
+autodoc_mock_imports = ["keras", "tensorflow", "sklearn", "torch", "lightning", "transformers"]
 viewcode_follow_imported_members = False  # an alias of a built-in type has no source to show
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

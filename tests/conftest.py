@@ -1,7 +1,9 @@
 """Hypothesis profiles: HYPOTHESIS_PROFILE chooses one, else ``dev``."""
 
 import gc
+import importlib.util
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
@@ -19,3 +21,17 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector what was imported: with TensorFlow that is a tenth of the time of the tests."""
     gc.collect()
     gc.freeze()
+
+
+class NotInstalled:
+    """Leaves out the examples in modules of the package that import what is not installed."""
+
+    needs = {"refreeze/torch": "torch", "torch/lightning.py": "lightning", "torch/transformers.py": "transformers"}
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        of = [package for end, package in self.needs.items() if collection_path.as_posix().endswith(f"/{end}")]
+        return True if any(importlib.util.find_spec(package) is None for package in of) else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(NotInstalled())

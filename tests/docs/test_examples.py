@@ -38,7 +38,7 @@ def pages() -> list[object]:
             marks = [pytest.mark.engine] if re.search(r"import keras|refreeze\.keras", text) else []
             if re.search(r"^import torch", text, flags=re.MULTILINE):
                 missing = importlib.util.find_spec("torch") is None
-                marks = [pytest.mark.peers, pytest.mark.skipif(missing, reason="torch is not installed")]
+                marks = [pytest.mark.torch, pytest.mark.skipif(missing, reason="torch is not installed")]
             found.append(pytest.param(page, id=title(page), marks=marks))
     return found
 

@@ -266,6 +266,26 @@ def test_EXE_3_under_torch_compile_costs_one_compilation_for_each_distinct_set(c
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
+def test_EXE_3_under_a_compiled_step_of_the_optimizer(counted):
+    """https://github.com/pytorch/pytorch/issues/115607: the right parameters move; as far as rounding goes."""
+    found = []
+    for compiled in (False, True):
+        model = net(norm=False)
+        optimizer = ADAMW(model.parameters(), 0.05, weight_decay=0.5)
+        schedule = FreezeSchedule(TWICE, model, optimizer, epochs=1, steps_per_epoch=TOTAL, unit="steps")
+        update = torch.compile(lambda: optimizer.step(), backend=counted) if compiled else optimizer.step  # noqa: B023
+        for step in range(TOTAL):
+            schedule.begin(0, step)
+            before = values(model)
+            optimizer.zero_grad()
+            model(batch(step)).square().mean().backward()
+            update()
+            assert moved(before, values(model)) == should(TWICE, model, step), step
+        found.append(values(model))
+    assert counted.compiled
+    assert all(torch.allclose(found[0][name], found[1][name], atol=1e-5) for name in found[0])
+
+
 @pytest.mark.parametrize(("start", "stop", "caught"), [(0, 1, True), (1, 2, False)], ids=["thaw", "freeze"])
 def test_a_stale_compiled_frame_is_seen_by_its_gradients(counted, start, stop, caught):
     """https://github.com/pytorch/pytorch/issues/139476: here with guards left out, so that it happens for sure."""
@@ -314,7 +334,7 @@ def alone(tmp_path):
         (
             True,
             {"find_unused_parameters": True},
-            "which you have frozen; set requires_grad to True, before the module is",
+            "'stem.weight', 'stem.bias', frozen in the DistributedDataParallel",
         ),
         (False, {}, "waits for the gradients of frozen parameters; make it with find_unused_parameters=True"),
         (False, {"find_unused_parameters": True, "static_graph": True}, "and static_graph=False"),

@@ -60,11 +60,21 @@ def test_NAM_1_layers_own_parameters_or_statistics_and_lie_in_no_other():
     model.norm = nn.BatchNorm1d(2, affine=False)
     model.plain = nn.Sequential(nn.ReLU(), nn.Linear(2, 2, bias=False))
     model.again = model.plain
-    assert layer_names(model) == ["token", "attention/scale", "attention/out", "norm", "plain/1"]
-    assert parameter_names(model) == [
-        "token", "attention.scale", "attention.out.weight", "attention.out.bias", "plain.1.weight", "again.1.weight",
-    ]  # fmt: skip
-    assert layer_names(nn.Linear(1, 1)) == ["weight", "bias"]
+    assert layer_names(model) == ("token", "attention/scale", "attention/out", "norm", "plain/1")
+    assert parameter_names(model) == (
+        "token", "attention.scale", "attention.out.weight", "attention.out.bias", "plain.1.weight",
+    )  # fmt: skip
+    assert layer_names(nn.Linear(1, 1)) == ("weight", "bias")
+
+
+@pytest.mark.parametrize("spec", [always(["again"]), [{"layers": ["again"], "training_interval": [0, 1]}]])
+def test_NAM_3_a_shared_module_is_in_each_container_that_holds_it(spec):
+    model = nn.ModuleDict({"plain": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "head": nn.Linear(2, 2)})
+    model["again"] = nn.Sequential(model.plain[1])
+    assert layer_names(model) == ("plain/0", "plain/1", "head")
+    FreezeSchedule(spec, model, sgd(model), epochs=1).begin(0)
+    assert flags(model) == {"plain.1.weight", "plain.1.bias"}
+    assert not model.train().plain[1].training
 
 
 @pytest.mark.parametrize(
@@ -264,15 +274,35 @@ def test_EXE_2_what_no_schedule_names_keeps_the_users_flag():
     ]  # fmt: skip
 
 
-def test_what_the_user_froze_is_refused_or_kept_frozen_never_released():
+@pytest.mark.parametrize(
+    ("froze", "names", "options", "held"),
+    [
+        (["stem.bias"], ["stem"], {}, {"stem.bias"}),
+        (["stem.bias"], ["stem", "stem.bias"], {}, set()),
+        (["stem.bias", "stem.weight"], ["stem"], {}, set()),
+        (["stem.bias", "stem.weight"], ["stem"], {"user_frozen": "keep"}, STEM),
+        (["body.0.weight", "body.0.bias"], ["body"], {}, {"body.0.weight", "body.0.bias"}),
+        (["body.0.weight", "body.0.bias"], ["body/0"], {}, set()),
+    ],
+)
+def test_EXE_2_what_the_user_froze_is_released_only_if_it_is_named(froze, names, options, held):
+    """By its own name, or by that of a layer or container all of which the user has frozen."""
     model = net()
-    model.stem.bias.requires_grad = False
-    with pytest.raises(Unsupported, match=r"the schedule trains 'stem\.bias', which you have frozen"):
-        FreezeSchedule(LATE, model, sgd(model), epochs=4)
-    schedule = FreezeSchedule(LATE, model, sgd(model), epochs=4, user_frozen="keep")
-    assert [schedule.begin(epoch) or flags(model) for epoch in range(4)] == [{"stem.bias"}, STEM, STEM, {"stem.bias"}]
+    for name in froze:
+        model.get_parameter(name).requires_grad = False
+    schedule = FreezeSchedule(during(always(names), 0, 1), model, sgd(model), epochs=2, **options)
+    assert [schedule.begin(epoch) or flags(model) & set(froze) for epoch in (0, 1)] == [set(froze), held]
     schedule.restore()
-    assert flags(model) == {"stem.bias"}
+    assert flags(model) == set(froze)
+
+
+def test_an_optimizer_without_what_the_user_froze_is_refused_or_that_is_kept():
+    model = net()
+    model.stem.requires_grad_(False)
+    with pytest.raises(Unsupported, match="trainable; user_frozen='keep' keeps frozen what you have frozen"):
+        FreezeSchedule(LATE, model, partly(model), epochs=4)
+    FreezeSchedule(LATE, model, partly(model), epochs=4, user_frozen="keep").begin(0)
+    assert flags(model) == STEM
 
 
 def test_EXE_11_the_flags_stay_at_the_end_and_restore_puts_the_users_back():

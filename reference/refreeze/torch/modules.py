@@ -4,19 +4,21 @@ A layer is a module that owns parameters, or the statistics of a batch normaliza
 (NAM-1). A parameter that a module owns beside other layers is a layer of its own: so no layer is in another one, and a
 container, any module that holds layers, stands for all that is in it (NAM-3).
 
-A module that is shared is a layer once, under the first path on which it is met. A parameter that several modules own
-(tied weights) has all the names under which it is met, and is frozen while any of them is.
+A module that is shared is one layer, whose name is the first path on which it is met; its other paths, and the other
+names of a parameter that is tied, stand for that name. A parameter that several layers own is frozen while any of them
+is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any, Literal
 
 import torch
 
 from refreeze.errors import Unsupported
+from refreeze.selectors import Names
 
 BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm)
 _WRAPPERS = {
@@ -52,52 +54,75 @@ def check_module(model: Any) -> None:
                 raise Unsupported(f"module {name!r}: a name with '/' cannot be told from a path")
 
 
-def check_wrapper(model: Any) -> None:
-    """Raise ``Unsupported`` for a ``DistributedDataParallel`` that waits for the gradients of what is frozen."""
-    if model is not unwrapped(model) and (model.static_graph or not model.find_unused_parameters):
+def check_wrapper(model: Any, released: list[str]) -> None:
+    """Raise ``Unsupported`` for a ``DistributedDataParallel`` that does not fit.
+
+    That is one that waits for the gradients of what is frozen, or that was made while ``released``, parameters that the
+    schedule trains, were frozen: it would not share their gradients, and the processes would part.
+    """
+    if model is unwrapped(model):
+        return
+    if model.static_graph or not model.find_unused_parameters:
         raise Unsupported(
             "DistributedDataParallel waits for the gradients of frozen parameters; make it with "
             "find_unused_parameters=True and static_graph=False"
         )
+    if released:
+        raise Unsupported(
+            f"the schedule trains {shortened(released)}, frozen in the DistributedDataParallel, which does not share "
+            "gradients of what was frozen when it was made; make it while everything is trainable"
+        )
 
 
-def _layers(module: Any) -> tuple[dict[str, list[str]], set[str]]:
-    """Return the dotted names of each layer's parameters, by path, and the dotted names of the containers."""
-    owned = {
-        name: [own for own, _ in part.named_parameters(name, recurse=False)]
-        for name, part in module.named_modules()
+def shortened(names: Iterable[str]) -> str:
+    """Return the first five names, quoted, for messages."""
+    names = list(names)
+    return ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
+
+
+def _owners(module: Any) -> tuple[list[tuple[str, Any]], set[str]]:
+    """Return the modules that own parameters or statistics, by each dotted name, and the names of the containers."""
+    owners = [
+        (name, part)
+        for name, part in module.named_modules(remove_duplicate=False)
         if isinstance(part, BATCH_NORMS) or next(part.parameters(recurse=False), None) is not None
-    }
-    holds = {"", *(name[:place] for name in owned for place, char in enumerate(name) if char == ".")}
-    found: dict[str, list[str]] = {}
-    for name, parameters in owned.items():
-        if name in holds:
-            found |= {own.replace(".", "/"): [own] for own in parameters}
-        else:
-            found[name.replace(".", "/")] = parameters
-    return found, holds
+    ]
+    return owners, {"", *(name[:place] for name, _ in owners for place, char in enumerate(name) if char == ".")}
 
 
-def layer_names(model: Any) -> list[str]:
+def layer_names(model: Any) -> Names:
     """Return the paths of the layers of a module, in declaration order (NAM-1).
 
     >>> from torch import nn
     >>> layer_names(nn.ModuleDict({"stem": nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "head": nn.Linear(2, 1)}))
-    ['stem/0', 'head']
+    ('stem/0', 'head')
     """
-    return list(_layers(unwrapped(model))[0])
+    owners, containers = _owners(unwrapped(model))
+    first: dict[Any, list[str]] = {}
+    aliases: dict[str, str] = {}
+    for name, part in owners:
+        found = [name] if name not in containers else [own for own, _ in part.named_parameters(name, recurse=False)]
+        paths = [path.replace(".", "/") for path in found]
+        if part in first:
+            aliases |= zip(paths, first[part], strict=True)
+        else:
+            first[part] = paths
+    return Names([path for paths in first.values() for path in paths], aliases)
 
 
-def parameter_names(model: Any) -> list[str]:
-    """Return PyTorch's names of the parameters of a module, in declaration order; of a tied one, all of them.
+def parameter_names(model: Any) -> Names:
+    """Return PyTorch's names of the parameters of a module, in declaration order.
 
     >>> parameter_names(torch.nn.Sequential(torch.nn.Linear(2, 2)))
-    ['0.weight', '0.bias']
+    ('0.weight', '0.bias')
     """
-    return [name for name, _ in unwrapped(model).named_parameters(remove_duplicate=False)]
+    first: dict[Any, str] = {}
+    every = unwrapped(model).named_parameters(remove_duplicate=False)
+    aliases = {name: first[parameter] for name, parameter in every if first.setdefault(parameter, name) != name}
+    return Names(first.values(), aliases)
 
 
-def declared_names(model: Any, kind: Literal["layers", "parameters"]) -> list[str]:
+def declared_names(model: Any, kind: Literal["layers", "parameters"]) -> Names:
     """Return all that a configuration can name: layers or parameters, as its dialect says."""
     return layer_names(model) if kind == "layers" else parameter_names(model)
 
@@ -106,23 +131,22 @@ class Named:
     """The parameters and batch normalizations of a module, each with every name that speaks of it."""
 
     def __init__(self, module: Any) -> None:
-        layers, holds = _layers(module)
+        owners, containers = _owners(module)
         self.parameters: dict[Any, set[str]] = {}
-        """By parameter: its own names with dots, the path of its layer, and of every container around it."""
+        """By parameter: its own names with dots, the paths of its layers, and of every container around these."""
         self.shown: dict[Any, str] = {}
         """By parameter: the name to call it by."""
         for name, parameter in module.named_parameters(remove_duplicate=False):
             owner = name.rpartition(".")[0]
-            path = name if owner in holds else owner
+            path = name if owner in containers else owner
             self.parameters.setdefault(parameter, set()).update({name}, above(path.replace(".", "/")))
             self.shown.setdefault(parameter, name)
-        self.batch_norms: dict[Any, set[str]] = {
-            part: set(above(name.replace(".", "/")))
-            for name, part in module.named_modules()
-            if isinstance(part, BATCH_NORMS)
-        }
-        """By batch normalization: its path, and that of every container around it."""
-        self.known = [*layers, *self.shown.values()]
+        self.batch_norms: dict[Any, set[str]] = {}
+        """By batch normalization: its paths, and that of every container around them."""
+        for name, part in owners:
+            if isinstance(part, BATCH_NORMS):
+                self.batch_norms.setdefault(part, set()).update(above(name.replace(".", "/")))
+        self.known = [*layer_names(module), *self.shown.values()]
         """What errors offer."""
         self.all = set(self.known).union(*self.parameters.values(), *self.batch_norms.values())
         """Every name that means something."""

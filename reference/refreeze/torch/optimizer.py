@@ -16,14 +16,9 @@ from typing import Any, Literal
 import torch
 
 from refreeze.errors import Unsupported
+from refreeze.torch.modules import shortened
 
 OptimizerState = Literal["keep", "per_variable", "reset", "reset_unfrozen"]
-
-
-def shortened(names: Iterable[str]) -> str:
-    """Return the first five names, quoted, for messages."""
-    names = list(names)
-    return ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
 
 
 def check(optimizer: Any, trained: Mapping[Any, str], state: OptimizerState, sets_rate: bool) -> None:
@@ -37,10 +32,13 @@ def check(optimizer: Any, trained: Mapping[Any, str], state: OptimizerState, set
     if isinstance(optimizer, torch.optim.LBFGS):
         raise Unsupported("LBFGS moves parameters along earlier directions, those that are frozen too")
     held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-    if missing := [name for parameter, name in trained.items() if parameter not in held]:
+    if missing := [parameter for parameter in trained if parameter not in held]:
+        frozen = (
+            "" if all(p.requires_grad for p in missing) else "; user_frozen='keep' keeps frozen what you have frozen"
+        )
         raise Unsupported(
-            f"the schedule trains {shortened(missing)}, which the optimizer does not hold; build it over "
-            "model.parameters(), while everything is trainable"
+            f"the schedule trains {shortened(trained[p] for p in missing)}, which the optimizer does not hold; "
+            f"build it over model.parameters(), while everything is trainable{frozen}"
         )
     if sets_rate:
         check_rate_is_free(optimizer)

@@ -23,10 +23,10 @@ from refreeze.schedule import Segment, check_same_past, cut
 from refreeze.segments_json import from_json, to_json
 from refreeze.torch import optimizer as optimizers
 from refreeze.torch.batchnorm import BatchNorm, BatchNormModes
-from refreeze.torch.modules import Named, check_module, check_wrapper, declared_names, unwrapped
-from refreeze.torch.optimizer import OptimizerState, shortened
+from refreeze.torch.modules import Named, check_module, check_wrapper, declared_names, shortened, unwrapped
+from refreeze.torch.optimizer import OptimizerState
 
-UserFrozen = Literal["refuse", "keep"]
+UserFrozen = Literal["named", "keep"]
 _log = logging.getLogger("refreeze")
 _running: weakref.WeakKeyDictionary[Any, weakref.ref[FreezeSchedule]] = weakref.WeakKeyDictionary()
 """The schedule that has an optimizer."""
@@ -51,8 +51,8 @@ class FreezeSchedule:
             are an error, as ``begin`` was forgotten then.
         batch_norm: what frozen batch normalizations use and move (BN-1).
         optimizer_state: what a switch does to the optimizer's state (EXE-4).
-        user_frozen: what is done with parameters that you have frozen yourself and that the schedule would train:
-            "refuse" the schedule, or "keep" them frozen.
+        user_frozen: when a parameter that you have frozen yourself is released: "named", if the schedule names it, or
+            a layer or container all of which you have frozen (EXE-2); "keep", never.
         on_segment: called with each segment that has begun.
 
     Nothing is changed but that a group of the optimizer is split where its parameters have learning rates of their own,
@@ -92,7 +92,7 @@ class FreezeSchedule:
         unit: Unit | None = None,
         batch_norm: BatchNorm = "keras",
         optimizer_state: OptimizerState = "keep",
-        user_frozen: UserFrozen = "refuse",
+        user_frozen: UserFrozen = "named",
         on_segment: Callable[[Segment], None] | None = None,
     ) -> None:
         for where, value, kind in (
@@ -123,25 +123,23 @@ class FreezeSchedule:
         if missing := sorted((spoken | rated | bn_names) - named.all):
             raise UnknownName(f"model {type(module).__name__}", missing, named.known)
         self._batch_norms = BatchNormModes(named, batch_norm, spoken, bn_names)
-        governed = {parameter: found & spoken for parameter, found in named.parameters.items() if found & spoken}
+        held = {name for parameter, names in named.parameters.items() if parameter.requires_grad for name in names}
+        free = spoken - held if user_frozen == "named" else frozenset[str]()  # all in it was frozen by the user
+        governed = {
+            p: names & spoken for p, names in named.parameters.items() if names & (spoken if p.requires_grad else free)
+        }
         sets = {segment.frozen for segment in run}
         trained = {p: named.shown[p] for p, names in governed.items() if any(map(names.isdisjoint, sets))}
-        held = [name for parameter, name in trained.items() if not parameter.requires_grad]
-        if held and user_frozen == "refuse":
-            raise Unsupported(
-                f"the schedule trains {shortened(held)}, which you have frozen; set requires_grad to True, before the "
-                "module is wrapped, and leave it to the schedule, or give user_frozen='keep' to keep it frozen"
-            )
-        trained = {parameter: name for parameter, name in trained.items() if parameter.requires_grad}
         if governed:
-            check_wrapper(model)
+            check_wrapper(model, [name for parameter, name in trained.items() if not parameter.requires_grad])
         self._sets_rate = any(segment.learning_rate is not None for segment in run)
         optimizers.check(optimizer, trained, optimizer_state, self._sets_rate)
         if (other := _running.get(optimizer)) is not None and other() is not None:
             raise Unsupported("another schedule runs on this optimizer; call its end() or restore() first")
 
         self._shown = named.shown
-        self._governed = [(p, names) for p, names in governed.items() if p.requires_grad]
+        self._governed = list(governed.items())
+        self._baseline = [parameter.requires_grad for parameter in governed]
         self._segment: Segment | None = None
         self._frozen: tuple[Any, ...] = ()
         self._thawed: tuple[Any, ...] = ()
@@ -288,8 +286,8 @@ class FreezeSchedule:
     def restore(self) -> None:
         """End the run, and put back the flags that you gave and the modes of batch normalizations."""
         self.end()
-        for parameter, _ in self._governed:
-            parameter.requires_grad = True
+        for (parameter, _), flag in zip(self._governed, self._baseline, strict=True):
+            parameter.requires_grad = flag
         self._batch_norms.restore()
 
     def check_never_idle(self) -> None:
@@ -299,8 +297,8 @@ class FreezeSchedule:
         ``loss.requires_grad`` first, and many trainers do not.
         """
         scheduled = dict(self._governed)
-        held = [p for group in self._optimizer.param_groups for p in group["params"] if p.requires_grad]
-        names = [scheduled.get(parameter, frozenset[str]()) for parameter in held]
+        held = (p for group in self._optimizer.param_groups for p in group["params"])
+        names = [scheduled.get(p, frozenset[str]()) for p in held if p.requires_grad or p in scheduled]
         for segment in {segment.frozen: segment for segment in reversed(self.plan.segments)}.values():
             if not any(found.isdisjoint(segment.frozen) for found in names):
                 ticks = f"{self.plan.unit} [{segment.start}, {segment.stop})"
