@@ -7,7 +7,6 @@ EarlyStopping, ReduceLROnPlateau or TensorBoard, see one training instead of man
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Unpack
 
@@ -19,7 +18,7 @@ from refreeze.keras.controller import Controller, log_frozen_summary, log_segmen
 from refreeze.keras.optimizer import check_single_rates
 from refreeze.keras.options import ScheduleKeywords, ScheduleOptions, check_listener
 from refreeze.keras.report import SegmentReport, SegmentRun
-from refreeze.plan import Configuration, Unit, configuration, plan, read
+from refreeze.plan import Unit, asked, plan
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, cut
 
@@ -65,16 +64,7 @@ class FreezeSchedule(keras.callbacks.Callback):
         **options: Unpack[ScheduleKeywords],
     ) -> None:
         super().__init__()
-        if isinstance(spec, Policy):
-            if unit not in (None, "epochs", "steps"):
-                raise InvalidSpec("unit", unit, "'epochs' or 'steps'")
-            self._asked: Configuration | Policy = spec
-            self._unit = unit or "epochs"
-        else:
-            if unit is not None:
-                raise InvalidSpec("unit", unit, "None: the dialect says it")
-            self._asked = read(spec) if isinstance(spec, str | os.PathLike) else configuration(spec, dialect)
-            self._unit = self._asked.dialect.unit
+        self._spec, self._unit = asked(spec, dialect, unit)
         if steps_per_epoch is not None:
             check_int("steps_per_epoch", steps_per_epoch, 1)
         self._given_steps, self._on_segment = steps_per_epoch, on_segment
@@ -87,9 +77,9 @@ class FreezeSchedule(keras.callbacks.Callback):
         if _MARK in self.params:
             raise InvalidSpec("callbacks", "several", "one FreezeSchedule; union makes one of several policies")
         epochs, self._steps = self.params["epochs"], self._steps_per_epoch(self.params.get("steps"))
-        asked, ticks = self._asked, {"total": epochs * self._per_epoch, "steps_per_epoch": self._steps or 1}
-        names = None if isinstance(asked, Policy) else models.declared_names(self.model, asked.dialect.names)
-        found = plan(asked, names, unit=self._unit, **ticks)
+        spec, ticks = self._spec, {"total": epochs * self._per_epoch, "steps_per_epoch": self._steps or 1}
+        names = None if isinstance(spec, Policy) else models.declared_names(self.model, spec.dialect.names)
+        found = plan(spec, names, unit=self._unit, **ticks)
         check_single_rates(found.rates, self._options.rates)
         run = found.segments
         self._at_once = self.model.steps_per_execution
