@@ -139,6 +139,14 @@ def test_a_closure_sees_the_schedule_too():
         assert (optimizer.step(closure) if given == "positional" else optimizer.step(closure=closure)) > 0
         assert moved(before, values(model)) == should(TWICE, model, step)
 
+    def writing():
+        model.stem.weight.grad = torch.zeros(6, 4)
+
+    schedule.load_state_dict(schedule.state_dict())  # the same step anew
+    schedule.begin(0, 2)
+    with pytest.raises(Unsupported, match=r"'stem\.weight' is frozen at tick 2 and has a gradient"):
+        optimizer.step(writing)
+
 
 def test_EXE_3_averages_of_weights_do_not_touch_the_model_nor_are_held_with_it():
     """swa_utils.AveragedModel: the model trains as without it; the average of what stays the same is that."""

@@ -9,7 +9,6 @@ that of parameters that become trainable.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ from refreeze.torch.modules import shortened
 OptimizerState = Literal["keep", "per_variable", "reset", "reset_unfrozen"]
 
 
-def check(optimizer: Any, trained: Mapping[Any, str], state: OptimizerState, sets_rate: bool) -> None:
+def check(optimizer: Any, trained: Mapping[Any, str], sets_rate: bool) -> None:
     """Raise ``Unsupported`` unless the optimizer can go through a schedule exactly; change nothing.
 
     ``trained`` are the names of the parameters that the schedule trains at some tick: it must hold each of them.
@@ -42,8 +41,6 @@ def check(optimizer: Any, trained: Mapping[Any, str], state: OptimizerState, set
         )
     if sets_rate:
         check_rate_is_free(optimizer)
-    if state in ("reset", "reset_unfrozen"):
-        fresh_state(optimizer, [])
 
 
 def check_rate_is_free(optimizer: Any) -> None:
@@ -95,35 +92,6 @@ def set_rate(group: dict[str, Any], rate: float) -> None:
 
 
 def reset(optimizer: Any, parameters: Iterable[Any]) -> None:
-    """Make the state of ``parameters`` what it is in a new optimizer: for most there is none before the first step."""
-    parameters = [parameter for parameter in parameters if parameter in optimizer.state]
-    fresh = fresh_state(optimizer, parameters)
-    for parameter in parameters:
-        del optimizer.state[parameter]
-        if parameter in fresh:
-            optimizer.state[parameter] = fresh[parameter]
-
-
-def fresh_state(optimizer: Any, parameters: list[Any]) -> Mapping[Any, Any]:
-    """Return the state of ``parameters`` in a new optimizer of the same kind and options.
-
-    Raises ``Unsupported`` if one cannot be made.
-    """
-    kind, wanted = type(optimizer), set(parameters)
-    known = inspect.signature(kind).parameters
-    options = {name: value for name, value in optimizer.defaults.items() if name in known}
-    groups = [
-        {**group, "params": [p for p in group["params"] if p in wanted]}
-        for group in optimizer.param_groups
-        if not wanted.isdisjoint(group["params"])
-    ]
-    for group in groups:
-        group.pop("param_names", None)
-    held: list[Any] = groups or [torch.nn.Parameter(torch.zeros(1))]
-    try:
-        state: Mapping[Any, Any] = kind(held, **options).state
-    except Exception as error:
-        raise Unsupported(
-            f"optimizer_state needs a new {kind.__name__}, which cannot be made: {type(error).__name__}: {error}"
-        ) from None
-    return state
+    """Drop the state of ``parameters``: PyTorch's optimizers make that of a parameter without any at its next step."""
+    for parameter in list(parameters):
+        optimizer.state.pop(parameter, None)

@@ -133,7 +133,7 @@ class FreezeSchedule:
         if governed:
             check_wrapper(model, [name for parameter, name in trained.items() if not parameter.requires_grad])
         self._sets_rate = any(segment.learning_rate is not None for segment in run)
-        optimizers.check(optimizer, trained, optimizer_state, self._sets_rate)
+        optimizers.check(optimizer, trained, self._sets_rate)
         if (other := _running.get(optimizer)) is not None and other() is not None:
             raise Unsupported("another schedule runs on this optimizer; call its end() or restore() first")
 
@@ -220,7 +220,7 @@ class FreezeSchedule:
         self._batch_norms.write(frozen, now.bn_frozen)
         if before is not None and before.frozen != frozen:
             if self._optimizer_state == "reset":
-                optimizers.reset(self._optimizer, list(self._optimizer.state))
+                optimizers.reset(self._optimizer, self._optimizer.state)
             elif self._optimizer_state == "reset_unfrozen":
                 was = before.frozen
                 new = [p for p, names in self._governed if names.isdisjoint(frozen) and not names.isdisjoint(was)]
