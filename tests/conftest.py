@@ -24,9 +24,14 @@ def pytest_collection_finish() -> None:
 
 
 class NotInstalled:
-    """Leaves out the examples in modules of the package that import what is not installed."""
+    """Leaves out modules, and the examples in them, that import what is not installed."""
 
-    needs = {"refreeze/torch": "torch", "torch/lightning.py": "lightning", "torch/transformers.py": "transformers"}
+    needs = {
+        "tests/pytorch": "torch",
+        "refreeze/torch": "torch",
+        "torch/lightning.py": "lightning",
+        "torch/transformers.py": "transformers",
+    }
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         of = [package for end, package in self.needs.items() if collection_path.as_posix().endswith(f"/{end}")]

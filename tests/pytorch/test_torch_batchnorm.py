@@ -6,12 +6,11 @@ import copy
 import io
 
 import pytest
-
-torch = pytest.importorskip("torch", exc_type=ImportError)
-from refreeze import always, during, inference_mode, union  # noqa: E402
-from refreeze.torch import FreezeSchedule  # noqa: E402
-from small_nets import batch, net, train  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+from refreeze import always, during, inference_mode, union
+from refreeze.torch import FreezeSchedule
+from small_nets import batch, net, train
+from torch import nn
 
 pytestmark = pytest.mark.torch
 LAYER, PARAMETERS = ["body/1"], ["body.1.weight", "body.1.bias"]

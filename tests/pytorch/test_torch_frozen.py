@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-
-torch = pytest.importorskip("torch", exc_type=ImportError)
-from refreeze import Unsupported, always, during, never, round_robin, union  # noqa: E402
-from refreeze.torch import FreezeSchedule  # noqa: E402
-from small_nets import STEPS, batch, moved, net, train, values  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.optim import swa_utils  # noqa: E402
-from torch.utils.checkpoint import checkpoint  # noqa: E402
+import torch
+from refreeze import Unsupported, always, during, never, round_robin, union
+from refreeze.torch import FreezeSchedule
+from small_nets import STEPS, batch, moved, net, train, values
+from torch import nn
+from torch.optim import swa_utils
+from torch.utils.checkpoint import checkpoint
 
 pytestmark = pytest.mark.torch
 STEM = {"stem.weight", "stem.bias"}

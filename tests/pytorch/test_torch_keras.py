@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch", exc_type=ImportError)
-keras = pytest.importorskip("keras", exc_type=ImportError)
-from refreeze.keras import FreezeSchedule as OnKeras  # noqa: E402
-from refreeze.torch import FreezeSchedule  # noqa: E402
-from small_nets import STEPS, batch  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+from refreeze.keras import FreezeSchedule as OnKeras
+from refreeze.torch import FreezeSchedule
+from small_nets import STEPS, batch
+from torch import nn
 
 pytestmark = [pytest.mark.torch, pytest.mark.engine]
 EPOCHS, NAMES = 6, ["stem", "body", "head"]

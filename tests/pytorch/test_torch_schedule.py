@@ -10,9 +10,8 @@ import logging
 import weakref
 
 import pytest
-
-torch = pytest.importorskip("torch", exc_type=ImportError)
-from refreeze import (  # noqa: E402
+import torch
+from refreeze import (
     InvalidSpec,
     ScheduleMismatch,
     UnknownName,
@@ -26,10 +25,10 @@ from refreeze import (  # noqa: E402
     shift,
     union,
 )
-from refreeze.plan import read  # noqa: E402
-from refreeze.torch import FreezeSchedule, layer_names, parameter_names  # noqa: E402
-from small_nets import STEPS, batch, moved, net, train, values  # noqa: E402
-from torch import nn  # noqa: E402
+from refreeze.plan import read
+from refreeze.torch import FreezeSchedule, layer_names, parameter_names
+from small_nets import STEPS, batch, moved, net, train, values
+from torch import nn
 
 pytestmark = pytest.mark.torch
 STEM = {"stem.weight", "stem.bias"}

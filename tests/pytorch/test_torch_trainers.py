@@ -6,12 +6,11 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-
-torch = pytest.importorskip("torch", exc_type=ImportError)
-from refreeze import InvalidSpec, ScheduleMismatch, Unsupported, always, during, round_robin, union  # noqa: E402
-from small_nets import batch, moved, net, values  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
+import torch
+from refreeze import InvalidSpec, ScheduleMismatch, Unsupported, always, during, round_robin, union
+from small_nets import batch, moved, net, values
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]  # those of trainers are theirs
 INSTALLED = {name: importlib.util.find_spec(name) is not None for name in ("lightning", "transformers", "accelerate")}
