@@ -40,6 +40,10 @@ def says(expression: tuple[Any, ...], tick: int) -> Says:
         case ("random_windows", layers, window, span, seed, stream):
             drawn = draw(len(layers), window, words(seed, stream, tick // span))
             return Says(frozenset().union(*(layers[place] for place in drawn)), frozenset().union(*layers))
+        case ("random_order", layers, span, seed, stream):
+            cycle, place = divmod(tick // span, len(layers))
+            order = draw(len(layers), len(layers), words(seed, stream, cycle))
+            return Says(frozenset(layers[order[place]]), frozenset().union(*layers))
         case ("union", *parts):
             return Says(
                 *(frozenset().union(*field) for field in zip(*(says(part, tick) for part in parts), strict=True))

@@ -30,7 +30,8 @@ def windows(draw: st.DrawFn, kind: str) -> tuple[Any, ...]:
     if len(layers) > 1 and draw(st.booleans()):
         layers = (layers[:2], *layers[2:])
     window, span = draw(st.integers(1, len(layers))), draw(st.integers(1, 5))
-    return kind, layers, window, span, *((draw(WORDS), draw(WORDS)) if kind == "random_windows" else ())
+    drawn = (draw(WORDS), draw(WORDS)) if kind != "round_robin" else ()
+    return kind, layers, *((window,) if kind != "random_order" else ()), span, *drawn
 
 
 def leaves(rates: st.SearchStrategy[float] = RATES) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -40,6 +41,7 @@ def leaves(rates: st.SearchStrategy[float] = RATES) -> st.SearchStrategy[tuple[A
         st.tuples(st.just("rate"), rates, st.none() | st.integers(1, 6)),
         windows("round_robin"),
         windows("random_windows"),
+        windows("random_order"),
         st.tuples(st.just("inference_mode"), names()),
     )
 
@@ -56,7 +58,7 @@ def _compounds(draw: st.DrawFn, parts: st.SearchStrategy[tuple[Any, ...]]) -> tu
     if kind == "during":
         start = draw(st.integers(0, 8))
         return kind, part, start, draw(st.none() | st.integers(start + 1, start + 12))
-    argument = {"shift": st.integers(0, 8), "invert": names(), "in_steps": st.integers(1, 4)}[kind]
+    argument = {"shift": st.integers(-6, 8), "invert": names(), "in_steps": st.integers(1, 4)}[kind]
     return kind, part, draw(argument)
 
 

@@ -16,6 +16,7 @@ from refreeze import (
     InvalidSpec,
     always,
     random_window,
+    random_order,
     random_windows,
     round_robin,
     round_robin_window,
@@ -137,7 +138,17 @@ def test_RND_1_a_policy_freezes_what_is_drawn_for_its_span(size, span, seed, str
     assert random_windows(layers, window, span, seed, stream).frozen_at(tick) == {layers[place] for place in drawn}
 
 
+@given(SIZES, st.integers(1, 4), WORDS, st.integers(0, 5), st.integers(0, 5))
+def test_RND_4_a_cycle_freezes_each_unit_once_in_an_order_of_its_own(size, span, seed, stream, cycle):
+    n, _ = size
+    layers = [f"layer{place}" for place in range(n)]
+    policy = random_order(layers, span, seed, stream)
+    found = [policy.frozen_at((cycle * n + place) * span + span - 1) for place in range(n)]
+    assert found == [{layers[place]} for place in draw(n, n, words(seed, stream, cycle))]
+
+
 def test_RND_3_the_seed_is_0_if_absent():
+    assert segments(random_order(LAYERS, 1), 30) == segments(random_order(LAYERS, 1, 0, 0), 30)
     assert segments(random_windows(LAYERS, 2, 1), 30) == segments(random_windows(LAYERS, 2, 1, 0, 0), 30)
 
 
@@ -237,6 +248,9 @@ BAD_CALLS = [
     (lambda: random_windows(LAYERS, 2, 1, seed=1.0), "seed = 1.0 must be an integer >= 0"),
     (lambda: random_windows(LAYERS, 2, 1, stream=-1), "stream = -1 must be an integer >= 0"),
     (lambda: random_windows(LAYERS, 2, 1, stream=TOP), f"stream = {TOP} must be an integer in [0, 2**64)"),
+    (lambda: random_order(LAYERS, 1, seed=-1), "seed = -1 must be an integer >= 0"),
+    (lambda: random_order(LAYERS, 1, stream=TOP), f"stream = {TOP} must be an integer in [0, 2**64)"),
+    (lambda: random_order(LAYERS, 0), "span = 0 must be an integer >= 1"),
     (lambda: random_window(3, 4, 0, 0, 0), "window = 4 must be in 1..3"),
     (lambda: random_window(0, 1, 0, 0, 0), "n = 0 must be an integer >= 1"),
     (lambda: random_window(3, 1, -1, 0, 0), "k = -1 must be an integer >= 0"),

@@ -47,7 +47,7 @@ from refreeze.schedule import (
     segments,
     steps_per_epoch,
 )
-from refreeze.windows import random_window, random_windows, round_robin, round_robin_window
+from refreeze.windows import random_order, random_window, random_windows, round_robin, round_robin_window
 
 if TYPE_CHECKING:
     from refreeze.plan import Configuration
@@ -80,6 +80,7 @@ __all__ = [
     "never",
     "operations",
     "override",
+    "random_order",
     "random_window",
     "random_windows",
     "rate",

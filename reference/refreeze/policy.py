@@ -320,13 +320,17 @@ class _Shift(_Wrapper):
 
 
 def shift(policy: Policy, by: int) -> Policy:
-    """Return ``policy`` started ``by >= 0`` ticks later: it says nothing in [0, by), then begins with its tick 0.
+    """Return ``policy`` started ``by`` ticks later: it says nothing in [0, by), then begins with its tick 0.
 
-    >>> [len(shift(always(["a"]), 3).frozen_at(tick)) for tick in (2, 3)]
-    [0, 1]
+    With ``by < 0`` its first ``-by`` ticks are left out: tick 0 is its tick ``-by``.
+
+    >>> [len(shift(during(always(["a"]), 0, 3), by).frozen_at(1)) for by in (2, 1, 0, -1, -2)]
+    [0, 1, 1, 1, 0]
     """
     check_policies(policy)
-    return _Shift(policy, check_int("by", by))
+    if type(by) is not int:
+        raise InvalidSpec("by", by, "an integer")
+    return _Shift(policy, by)
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,6 +1,6 @@
-"""Windows of layers that move with time: round robin (RR-1..3) and random (RND-1..3).
+"""Windows of layers that move with time: round robin (RR-1..3), random (RND-1..3), in random order (RND-4).
 
-Both divide time from tick 0 into spans and freeze ``window`` of the layers in each. What a window moves over are
+All divide time from tick 0 into spans and freeze ``window`` of the layers, or one, in each. What moves are
 *units*: an entry of ``layers`` is a name, or several names that freeze and thaw together, such as those of a block.
 The draw for a span is keyed by (seed, stream, number of the span) alone: it is the same in every process, on every
 machine and in every language that has Philox, and no generator has a state that a resumed run could lose.
@@ -8,6 +8,7 @@ machine and in every language that has Philox, and no generator has a state that
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -162,3 +163,33 @@ def random_windows(layers: Units, window: int, span: int, seed: int = 0, stream:
     """
     _check_words(seed=seed, stream=stream)
     return _RandomWindows(layers, window, span, seed, stream)
+
+
+_order = functools.lru_cache(maxsize=16)(random_window)  # each span of a cycle asks for the order of the same cycle
+
+
+@dataclass(frozen=True, repr=False)
+class _RandomOrder(_Moving):
+    layers: Units
+    span: int
+    seed: int
+    stream: int
+    window = 1
+    made_by = "random_order"
+
+    def positions(self, k: int) -> tuple[int, ...]:
+        n = len(self.layers)
+        return (_order(n, n, k // n, self.seed, self.stream)[k % n],)
+
+
+def random_order(layers: Units, span: int, seed: int = 0, stream: int = 0) -> Policy:
+    """Return the policy that freezes one unit at a time, all in turn, in an order drawn anew for each cycle.
+
+    With n units, in [k * span, (k + 1) * span) it freezes the unit at the position number ``k % n`` of
+    ``random_window(n, n, k // n, seed, stream)`` (RND-4). The arguments and errors are those of ``random_windows``.
+
+    >>> [sorted(random_order(["a", "b", "c"], span=2, seed=1).frozen_at(tick))[0] for tick in range(0, 12, 2)]
+    ['c', 'a', 'b', 'b', 'a', 'c']
+    """
+    _check_words(seed=seed, stream=stream)
+    return _RandomOrder(layers, span, seed, stream)
