@@ -120,3 +120,25 @@ class Growing(Rates):
 
     def boundaries(self, start: int, stop: int) -> Iterable[int]:
         return range(max(self.start, start + 1), stop)
+
+
+@dataclass(frozen=True)
+class From(Rates):
+    """A constant rate for each name from a tick on: ``since`` has (name, tick, rate) for each; before it has none.
+
+    >>> late = From((("stem", 2, 0.1),))
+    >>> [late.learning_rates_at(tick) for tick in (1, 2)]
+    [{}, {'stem': 0.1}]
+    """
+
+    since: tuple[tuple[str, int, float], ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(name for name, _, _ in self.since)
+
+    def learning_rates_at(self, tick: int) -> dict[str, float]:
+        return {name: rate for name, start, rate in self.since if tick >= start}
+
+    def boundaries(self, start: int, stop: int) -> Iterable[int]:
+        return sorted({tick for _, tick, _ in self.since if start < tick < stop})

@@ -10,6 +10,7 @@ from refreeze.errors import InvalidSpec
 
 BUILT_IN = (
     "vl3d", "lighter", "kempner", "fastai", "composer", "freezeout", "gradual", "chain_thaw", "lisa", "lightning",
+    "nemo", "fts", "badam", "updates", "luxonis", "stop_after", "two_phase", "dino", "recorded",
 )  # fmt: skip
 _GROUP = "refreeze.dialects"
 """The entry points of third parties, and the package of the built-in ones."""

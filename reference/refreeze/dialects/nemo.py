@@ -1,0 +1,92 @@
+"""NeMo: modules that are frozen for the first steps, between two steps, or always.
+
+Source: NeMo, ``ModelPT.on_train_batch_start`` (nemo/core/classes/modelPT.py) and its guide of configurations. Clause NEM-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import chosen
+from refreeze.policy import Policy, always, during, never, union
+
+
+class FreezeUpdates(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Which modules are frozen in which steps."""
+
+    modules: dict[str, int | tuple[int, int]]
+    """For each module, the number of steps N for which it is frozen, -1 for all; or the steps [a, b], counted from 1
+    and both included, where b = -1 is the end."""
+    enabled: bool = False
+    """Whether anything is frozen."""
+
+
+class NemoConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """The part of a model's configuration that freezes."""
+
+    freeze_updates: FreezeUpdates
+    """See there."""
+
+
+def freeze_updates(config: object) -> object:
+    """Return the key ``freeze_updates`` of a whole configuration, as plain data; anything else stays as it is.
+
+    >>> freeze_updates({"name": "asr", "model": {"freeze_updates": {"modules": {}}, "encoder": {}}})
+    {'freeze_updates': {'modules': {}}}
+    """
+    model = config.get("model") if isinstance(config, Mapping) else None
+    if isinstance(model, Mapping) and "freeze_updates" in model:
+        return {"freeze_updates": model["freeze_updates"]}
+    return config
+
+
+def _frozen(names: Sequence[str], said: int | tuple[int, int]) -> Policy:
+    first, last = said if isinstance(said, tuple) else (0, said)
+    start, stop = max(first - 1, 0), None if last == -1 else last
+    if stop is not None and stop <= start:
+        return never(names)
+    return union(never(names), during(always(names), start, stop))
+
+
+def policy(config: NemoConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
+    """Return the policy, in steps from 0.
+
+    With N a module is frozen in [0, N), with -1 always, with less never; with [a, b] in [max(a - 1, 0), b), with [a, -1]
+    from max(a - 1, 0) on. If ``enabled`` is false nothing is frozen.
+
+    Raises ``UnknownName``, and ``InvalidSpec`` for a layer that two modules have (NAM-2..5).
+
+    >>> asr = NemoConfig(freeze_updates=FreezeUpdates(enabled=True, modules={"encoder": 2, "joint": (3, 4)}))
+    >>> [sorted(policy(asr).frozen_at(step)) for step in range(5)]
+    [['encoder'], ['encoder'], ['joint'], ['joint'], []]
+    """
+    found = config.freeze_updates
+    chosen(tuple(found.modules), names, "freeze_updates.modules")  # each layer once
+    said = found.modules.items() if found.enabled else ()
+    return union(*(_frozen(chosen((name,), names, "freeze_updates.modules"), when) for name, when in said))
+
+
+def _wrapped() -> dict[str, Any]:
+    model = {"type": "object", "properties": {"freeze_updates": {"type": "object"}}, "required": ["freeze_updates"]}
+    return {
+        "description": "A whole configuration; what else it has is left alone.",
+        "type": "object",
+        "properties": {"model": model},
+        "required": ["model"],
+    }
+
+
+DIALECT = Dialect(
+    name="nemo",
+    source="NeMo 3.0, freeze_updates",
+    config=NemoConfig,
+    unit="steps",
+    names="layers",
+    build=policy,
+    unwrap=freeze_updates,
+    wrapped=_wrapped(),
+)

@@ -1,0 +1,78 @@
+"""A part that trains first and is frozen later: the text encoder in OneTrainer, kohya's scripts and those of diffusers.
+
+Source: OneTrainer, ``TimedActionMixin.single_action_elapsed``; sd-scripts, ``train_db.py``; diffusers,
+``examples/advanced_diffusion_training``. ``part`` is an extension: there, the text encoder is meant. Clause STP-1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct, to_builtins
+
+from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import chosen, frozen_from
+from refreeze.dialects.fields import Entries, Share, Tick, exactly_share
+from refreeze.errors import InvalidSpec
+from refreeze.policy import Policy, never, union
+
+
+class StopAfterConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
+    """Which part stops, and when, under exactly one of three keys."""
+
+    part: Entries
+    """The layers or containers that train first."""
+    stop_training_after: Tick | None = None
+    """OneTrainer: the epochs or steps for which the part trains."""
+    stop_training_after_unit: Literal["EPOCH", "STEP", "NEVER", "ALWAYS"] = "EPOCH"
+    """OneTrainer: what ``stop_training_after`` counts; NEVER trains it always, ALWAYS never."""
+    stop_text_encoder_training: int | None = None
+    """sd-scripts: the steps for which the part trains; less than 0 never trains it."""
+    train_text_encoder_frac: Share | None = None
+    """diffusers: the share of the epochs, rounded down to a whole one, for which the part trains, in [0, 1]."""
+
+
+def _stop(config: StopAfterConfig, run: Run) -> float:
+    """Return the step at which the part freezes."""
+    keys = ("stop_training_after", "stop_text_encoder_training", "train_text_encoder_frac")
+    given = {key: value for key in keys if (value := getattr(config, key)) is not None}
+    if len(given) != 1:
+        raise InvalidSpec("config", to_builtins(config), f"an object with exactly one of {', '.join(keys)}")
+    if config.stop_training_after is not None:
+        per = {"EPOCH": run.steps_per_epoch, "STEP": 1, "ALWAYS": 0}
+        unit = config.stop_training_after_unit
+        return math.inf if unit == "NEVER" else config.stop_training_after * per[unit]
+    if config.stop_text_encoder_training is not None:
+        return max(0, config.stop_text_encoder_training)
+    share = exactly_share("train_text_encoder_frac", given["train_text_encoder_frac"])
+    return math.floor(share * -(-run.total // run.steps_per_epoch)) * run.steps_per_epoch
+
+
+def policy(config: StopAfterConfig, names: Sequence[str] | None, run: Run) -> Policy:
+    """Return the policy, in steps: ``part`` trains in [0, D) and is frozen from D on.
+
+    D is ``stop_training_after`` steps, or epochs, infinity with NEVER and 0 with ALWAYS;
+    ``max(0, stop_text_encoder_training)`` steps; or floor(``train_text_encoder_frac`` * E) epochs of the run's E, of
+    which the last may be partial.
+
+    Raises ``InvalidSpec`` unless exactly one of the three is given, and what ``part`` can raise (NAM-2..5).
+
+    >>> late = policy(StopAfterConfig(part=("text",), stop_training_after=2), None, Run(total=9, steps_per_epoch=3))
+    >>> [len(late.frozen_at(step)) for step in (5, 6)]
+    [0, 1]
+    """
+    part, stop = chosen(config.part, names, "part"), _stop(config, run)
+    starts = {} if stop == math.inf else dict.fromkeys(part, int(stop))
+    return union(never(part), frozen_from(starts, run.total))
+
+
+DIALECT = Dialect(
+    name="stop_after",
+    source="OneTrainer, sd-scripts and diffusers, ends of the text encoder's training",
+    config=StopAfterConfig,
+    unit="steps",
+    names="layers",
+    build=policy,
+)
