@@ -15,8 +15,8 @@ from per_tick import draw, philox, words
 from refreeze import (
     InvalidSpec,
     always,
-    random_window,
     random_order,
+    random_window,
     random_windows,
     round_robin,
     round_robin_window,

@@ -539,6 +539,237 @@ def lightning(config, names, total, per):
     return at
 
 
+# Schedules in use ----------------------------------------------------------------------------------------------------
+def exactly_one(config, *keys):
+    """The one key that is given, and its value; null is as good as none."""
+    given = [(key, config[key]) for key in keys if config.get(key) is not None]
+    need(len(given) == 1)
+    return given[0]
+
+
+def is_whole(value):
+    return type(value) is int
+
+
+def updates(config, names, total, per):
+    keys = ["freeze_finetune_updates", "encoder_freezing_updates", "w2v_freezing_updates", "warmup_steps"]
+    check_keys(config, ["modules"], [*keys, "boundary"])
+    need(entries_list(config["modules"]))
+    need(config.get("boundary") in (None, ">=", ">"))
+    key, number = exactly_one(config, *keys)
+    need(is_whole(number))
+    layers = flat(select(config["modules"], names))
+    rule = config.get("boundary") or (">" if key == "w2v_freezing_updates" else ">=")
+
+    def at(done):
+        thawed = done >= number if rule == ">=" else done > number
+        return set() if thawed else set(layers), set(), set()
+
+    return at
+
+
+def nemo(config, names, total, per):
+    if type(config) is dict and type(config.get("model")) is dict and "freeze_updates" in config["model"]:
+        config = {"freeze_updates": config["model"]["freeze_updates"]}
+    check_keys(config, ["freeze_updates"], [])
+    config = config["freeze_updates"]
+    check_keys(config, ["modules"], ["enabled"])
+    modules = config["modules"]
+    need(is_bool(config.get("enabled", False)) and type(modules) is dict)
+    for said in modules.values():
+        need(is_whole(said) or (is_list(said, is_whole) and len(said) == 2))
+    select([*modules], names)
+    layers = {module: flat(select([module], names)) for module in modules}
+
+    def at(step):
+        frozen, step = set(), step + 1
+        for module, said in modules.items():
+            first, last = said if type(said) is list else (1, said)
+            if config.get("enabled", False) and step >= first and (step <= last or last == -1):
+                frozen |= set(layers[module])
+        return frozen, set(), set()
+
+    return at
+
+
+def stop_after(config, names, total, per):
+    keys = ["stop_training_after", "stop_text_encoder_training", "train_text_encoder_frac"]
+    check_keys(config, ["part"], [*keys, "stop_training_after_unit"])
+    need(entries_list(config["part"]))
+    unit = config.get("stop_training_after_unit", "EPOCH")
+    need(unit in ("EPOCH", "STEP", "NEVER", "ALWAYS"))
+    key, number = exactly_one(config, *keys)
+    if key == "train_text_encoder_frac":
+        number, unit = math.floor(share(number) * math.ceil(Fraction(total, per))), "EPOCH"
+    else:
+        need(is_int(number) if key == "stop_training_after" else is_whole(number))
+        unit = unit if key == "stop_training_after" else "STEP"
+    part = flat(select(config["part"], names))
+
+    def at(step):
+        over = {"EPOCH": step // per >= number, "STEP": step >= number, "NEVER": False, "ALWAYS": True}[unit]
+        return set(part) if over else set(), set(), set()
+
+    return at
+
+
+def two_phase(config, names, total, per):
+    epochs = {"Init_Epoch": 0, "Freeze_Epoch": 50, "UnFreeze_Epoch": 100}
+    check_keys(config, ["freeze_layers"], ["Freeze_Train", *epochs])
+    epochs |= {key: config[key] for key in epochs if key in config}
+    need(is_bool(config.get("Freeze_Train", True)) and all(is_int(epoch) for epoch in epochs.values()))
+    need(epochs["Freeze_Epoch"] <= epochs["UnFreeze_Epoch"])
+    wanted = config["freeze_layers"]
+    need(is_int(wanted, 1) or entries_list(wanted))
+    if is_int(wanted):
+        need(names is not None, "needs-model")
+        need(wanted <= len(names))
+    first = names[:wanted] if is_int(wanted) else flat(select(wanted, names))
+
+    def at(epoch):
+        frozen = config.get("Freeze_Train", True) and epochs["Init_Epoch"] <= epoch < epochs["Freeze_Epoch"]
+        return set(first) if frozen else set(), set(), set()
+
+    return at
+
+
+def dino(config, names, total, per):
+    check_keys(config, [], ["freeze_last_layer", "freeze_last_layer_epochs"])
+    _, epochs = exactly_one(config, "freeze_last_layer", "freeze_last_layer_epochs")
+    need(is_whole(epochs))
+    need(names is not None, "needs-model")
+    last = {name for name in names if "last_layer" in name}
+    need(last, "empty-selection")
+    return lambda epoch: (last if epoch < epochs else set(), set(), set())
+
+
+def luxonis(config, names, total, per):
+    if type(config) is dict and type(config.get("model")) is dict:
+        nodes = config["model"].get("nodes")
+        need(type(nodes) is list)
+        config = [{k: node[k] for k in node if k in ("name", "freezing")} for node in nodes]
+    need(type(config) is list)
+    active = []
+    for node in config:
+        check_keys(node, ["name"], ["freezing"])
+        freezing = node.get("freezing", {})
+        check_keys(freezing, [], ["active", "unfreeze_after", "lr_after_unfreeze"])
+        after, rate = freezing.get("unfreeze_after"), freezing.get("lr_after_unfreeze")
+        need(is_text(node["name"]) and is_bool(freezing.get("active", False)) and (rate is None or is_rate(rate)))
+        need(after is None or is_int(after) or (type(after) is float and 0 <= after <= 1))
+        if type(after) is float:
+            after = math.floor(Fraction(str(after)) * total)
+        if freezing.get("active", False):
+            active.append((node["name"], total if after is None else after))
+    select([name for name, _ in active], names)
+    need(len({name for name, _ in active}) == len(active))
+    layers = [(set(flat(select([name], names))), stop) for name, stop in active]
+    return lambda epoch: (set().union(*(found for found, stop in layers if epoch < stop)), set(), set())
+
+
+def recorded(config, names, total, per):
+    check_keys(config, ["decisions"], ["unit"])
+    unit, decisions = config.get("unit", "steps"), config["decisions"]
+    need(unit in ("steps", "epochs") and type(decisions) is list and decisions)
+    for decision in decisions:
+        need(type(decision) is list and len(decision) == 2 and is_int(decision[0]))
+        need(decision[1] == [] or names_list(decision[1]))
+    ticks = [tick for tick, _ in decisions]
+    need(ticks == sorted(set(ticks)) and ticks[0] == 0)
+    for _, frozen in decisions:
+        need(names is None or set(frozen) <= set(names), "unknown-name")
+
+    def at(step):
+        tick = step // per if unit == "epochs" else step
+        return set([frozen for begin, frozen in decisions if begin <= tick][-1]), set(), set()
+
+    return at
+
+
+def badam(config, names, total, per):
+    numbers = ["switch_block_every", "start_block", "seed"]
+    texts = ["block_prefix_list", "include_embedding", "include_lm_head", "switch_mode", "active_modules"]
+    check_keys(config, [], [*texts, *numbers])
+    prefixes, mode = config.get("block_prefix_list"), config.get("switch_mode", "descending")
+    flags = [config.get(key, False) for key in ("include_embedding", "include_lm_head")]
+    every, start, seed = config.get("switch_block_every", 50), config.get("start_block"), config.get("seed", 0)
+    need(prefixes is None or is_list(prefixes, lambda block: is_list(block, is_text, 1), 1))
+    need(all(map(is_bool, flags)) and is_list(config.get("active_modules", []), is_text))
+    need(mode in ("random", "descending", "ascending", "fixed"))
+    need(is_whole(every) and every != 0 and is_int(seed) and seed < 2**64)
+    need(start is None or is_int(start))
+    need(names is not None, "needs-model")
+    if prefixes is None:
+        prefixes, others = [], []
+        for name in names:
+            if not any(prefix[0] in name for prefix in prefixes):
+                found = re.match(r".*layers\.[^.]+\.", name) or (flags[0] and re.match(r".*embed[^.]*\.", name))
+                (prefixes if found else others).append([found[0]] if found else name)
+        prefixes += [others] if flags[1] else []
+    blocks = [{name for name in names if any(text in name for text in block)} for block in prefixes]
+    need(blocks and all(blocks), "empty-selection")
+    need(sum(map(len, blocks)) == len(set().union(*blocks)))
+    need(start is not None if mode == "fixed" else start is None or mode != "random")
+    need(start is None or start < len(blocks))
+    active = {name for name in names if any(text in name for text in config.get("active_modules", []))}
+
+    def at(step):
+        switches = sum((t + 1) % every == 0 for t in range(1, step + 1))
+        place = {"ascending": 0, "descending": -1, "fixed": 0, "random": 0}[mode] if start is None else start
+        place += {"ascending": switches, "descending": -switches, "fixed": 0, "random": 0}[mode]
+        if mode == "random":
+            cycle, turn = divmod(switches, len(blocks))
+            place = drawn(seed, 0, cycle, len(blocks), len(blocks))[turn]
+        return set(names) - blocks[place % len(blocks)] - active, set(), set()
+
+    return at
+
+
+def fts(config, names, total, per):
+    need(type(config) is dict)
+    if "0" in config:
+        config = {"ft_schedule": config}
+    check_keys(config, ["ft_schedule"], ["max_depth", "epoch_transitions_only", "base_max_lr"])
+    phases, depth, only = (
+        config["ft_schedule"],
+        config.get("max_depth", -1),
+        config.get("epoch_transitions_only", False),
+    )
+    need(type(phases) is dict and phases)
+    need(is_int(depth, -1) and is_bool(only) and is_rate(config.get("base_max_lr", 1)))
+    for phase in phases.values():
+        check_keys(phase, ["params"], ["max_transition_epoch", "lr"])
+        need(is_list(phase["params"], is_text, 1))
+        need(is_int(phase.get("max_transition_epoch", -1), -1))
+        need(phase.get("lr") is None or is_rate(phase["lr"]))
+    need(set(phases) == {str(number) for number in range(len(phases))})
+    need(names is not None, "needs-model")
+    phases = [phases[str(number)] for number in range(len(phases))]
+    last = len(phases) - 1 if depth == -1 else min(depth, len(phases) - 1)
+    meant, ends = [], []
+    for number, phase in enumerate(phases):
+        ends.append(phase.get("max_transition_epoch", -1))
+        need(ends[-1] >= 0 or (number >= last and not only))
+        meant.append([])
+        for text in phase["params"]:
+            try:
+                found = [text] if text in names else [name for name in names if re.match(text, name)]
+            except re.error:
+                need(False)
+            need(found, "empty-selection")
+            meant[-1] += found
+    need(len(set(flat(meant))) == len(flat(meant)))
+
+    def at(epoch):
+        reached = 0
+        for now in range(epoch + 1):  # at the start of each epoch one phase more, if it is time
+            if reached < last and now >= ends[reached]:
+                reached += 1
+        return set(names) - set(flat(meant[: reached + 1])), set(), set()
+
+    return at
+
+
 DIALECTS = {
     "vl3d": vl3d,
     "lighter": lighter,
@@ -550,4 +781,13 @@ DIALECTS = {
     "chain_thaw": chain_thaw,
     "lisa": lisa,
     "lightning": lightning,
+    "nemo": nemo,
+    "fts": fts,
+    "badam": badam,
+    "updates": updates,
+    "luxonis": luxonis,
+    "stop_after": stop_after,
+    "two_phase": two_phase,
+    "dino": dino,
+    "recorded": recorded,
 }

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
 from refreeze.conformance import vectors
-from refreeze.conformance.cases import fastai, kempner, lighter, literature, of_every_dialect, vl3d
+from refreeze.conformance.cases import fastai, in_use, kempner, lighter, literature, of_every_dialect, vl3d
 from refreeze.conformance.clauses import clauses
 from refreeze.conformance.execution.cases import FAMILIES as EXECUTION
 from refreeze.conformance.laws import Family, rejected
 from refreeze.conformance.protocol import Level
 from refreeze.errors import InvalidSpec
 
-CASES = vl3d.CASES | lighter.CASES | kempner.CASES | fastai.CASES | literature.CASES
+CASES = vl3d.CASES | lighter.CASES | kempner.CASES | fastai.CASES | literature.CASES | in_use.CASES
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ def policy(config: BAdamConfig, names: Sequence[str] | None = None, run: Run | N
     Raises ``NeedsModel`` without names; ``InvalidSpec`` for K = 0, for a start with random, for none with fixed and for
     one out of range; and what ``blocks_of`` raises.
 
-    >>> three = policy(BAdamConfig(block_prefix_list=(("a",), ("b",), ("c",)), switch_block_every=3), ["a", "b", "c", "d"])
+    >>> config = BAdamConfig(block_prefix_list=(("a",), ("b",), ("c",)), switch_block_every=3)
+    >>> three = policy(config, ["a", "b", "c", "d"])
     >>> [sorted({"a", "b", "c"} - three.frozen_at(step))[0] for step in range(9)]
     ['c', 'c', 'b', 'b', 'b', 'a', 'a', 'a', 'c']
     """

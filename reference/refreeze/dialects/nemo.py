@@ -1,6 +1,6 @@
 """NeMo: modules that are frozen for the first steps, between two steps, or always.
 
-Source: NeMo, ``ModelPT.on_train_batch_start`` (nemo/core/classes/modelPT.py) and its guide of configurations. Clause NEM-1.
+Source: NeMo, ``ModelPT.on_train_batch_start`` (nemo/core/classes/modelPT.py) and its guide. Clause NEM-1.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def _frozen(names: Sequence[str], said: int | tuple[int, int]) -> Policy:
 def policy(config: NemoConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in steps from 0.
 
-    With N a module is frozen in [0, N), with -1 always, with less never; with [a, b] in [max(a - 1, 0), b), with [a, -1]
-    from max(a - 1, 0) on. If ``enabled`` is false nothing is frozen.
+    With N a module is frozen in [0, N), with -1 always, with less never; with [a, b] in [max(a - 1, 0), b), with
+    [a, -1] from max(a - 1, 0) on. If ``enabled`` is false nothing is frozen.
 
     Raises ``UnknownName``, and ``InvalidSpec`` for a layer that two modules have (NAM-2..5).
 

@@ -1,4 +1,4 @@
-"""Frozen for a number of updates, then trained: fairseq, ESPnet and the recipes of SpeechBrain, which differ by one update.
+"""Frozen for a number of updates, then trained: fairseq, ESPnet and recipes of SpeechBrain, which differ by one.
 
 Source: fairseq, ``wav2vec2_asr.py``, ``s2t_transformer.py`` and ``xm_transformer.py``; ESPnet, ``wav2vec2_encoder.py``;
 SpeechBrain, the recipes CommonVoice/ASR/CTC (``>=``) and LibriSpeech/ASR/transformer with Whisper (``>``). ``modules``
