@@ -492,8 +492,29 @@ def chain_thaw(config, names, total, per):
     return at
 
 
+def lisa_keys(config):
+    """Another system's keys in our words."""
+    said = dict(config) if type(config) is dict else {}
+    for ours, theirs in {
+        "n_layers": ["lisa_n_layers", "lisa_activated_layers"],
+        "step_interval": ["lisa_step_interval", "lisa_interval_steps"],
+        "layers": ["lisa_layers_attribute"],
+    }.items():
+        for key in theirs:
+            if key in said:
+                need(ours not in said)
+                said[ours] = said.pop(key)
+                if key == "lisa_step_interval":
+                    said.setdefault("variant", "axolotl")
+                if key == "lisa_layers_attribute" and is_text(said[ours]):
+                    said[ours] = [{"each": said[ours].replace(".", "/") + "/*"}]
+    return said if said else config
+
+
 def lisa(config, names, total, per):
-    check_keys(config, ["n_layers", "step_interval"], ["layers", "always_on", "seed"])
+    config = lisa_keys(config)
+    check_keys(config, ["n_layers", "step_interval"], ["layers", "always_on", "seed", "variant"])
+    need(config.get("variant", "paper") in ("paper", "axolotl"))
     n_layers, interval, seed = config["n_layers"], config["step_interval"], config.get("seed", 0)
     need(is_int(n_layers, 1))
     need(is_int(interval, 1))
@@ -510,7 +531,10 @@ def lisa(config, names, total, per):
     need(n_layers <= len(units))
 
     def at(step):
-        trained = flat(units[place] for place in drawn(seed, 0, step // interval, len(units), n_layers))
+        k = step // interval
+        if config.get("variant") == "axolotl" and step > 0:
+            k += 1
+        trained = flat(units[place] for place in drawn(seed, 0, k, len(units), n_layers))
         return set(layers) - set(trained), set(), set()
 
     return at
@@ -545,6 +569,10 @@ def exactly_one(config, *keys):
     given = [(key, config[key]) for key in keys if config.get(key) is not None]
     need(len(given) == 1)
     return given[0]
+
+
+def names_needed(names):
+    need(type(names) is list, "needs-model")
 
 
 def is_whole(value):
@@ -622,7 +650,7 @@ def two_phase(config, names, total, per):
     wanted = config["freeze_layers"]
     need(is_int(wanted, 1) or entries_list(wanted))
     if is_int(wanted):
-        need(names is not None, "needs-model")
+        names_needed(names)
         need(wanted <= len(names))
     first = names[:wanted] if is_int(wanted) else flat(select(wanted, names))
 
@@ -637,7 +665,7 @@ def dino(config, names, total, per):
     check_keys(config, [], ["freeze_last_layer", "freeze_last_layer_epochs"])
     _, epochs = exactly_one(config, "freeze_last_layer", "freeze_last_layer_epochs")
     need(is_whole(epochs))
-    need(names is not None, "needs-model")
+    names_needed(names)
     last = {name for name in names if "last_layer" in name}
     need(last, "empty-selection")
     return lambda epoch: (last if epoch < epochs else set(), set(), set())
@@ -692,13 +720,13 @@ def badam(config, names, total, per):
     check_keys(config, [], [*texts, *numbers])
     prefixes, mode = config.get("block_prefix_list"), config.get("switch_mode", "descending")
     flags = [config.get(key, False) for key in ("include_embedding", "include_lm_head")]
-    every, start, seed = config.get("switch_block_every", 50), config.get("start_block"), config.get("seed", 0)
+    every, seed, start = config.get("switch_block_every", 50), config.get("seed", 0), config.get("start_block")
     need(prefixes is None or is_list(prefixes, lambda block: is_list(block, is_text, 1), 1))
     need(all(map(is_bool, flags)) and is_list(config.get("active_modules", []), is_text))
     need(mode in ("random", "descending", "ascending", "fixed"))
     need(is_whole(every) and every != 0 and is_int(seed) and seed < 2**64)
     need(start is None or is_int(start))
-    need(names is not None, "needs-model")
+    names_needed(names)
     if prefixes is None:
         prefixes, others = [], []
         for name in names:
@@ -743,7 +771,7 @@ def fts(config, names, total, per):
         need(is_int(phase.get("max_transition_epoch", -1), -1))
         need(phase.get("lr") is None or is_rate(phase["lr"]))
     need(set(phases) == {str(number) for number in range(len(phases))})
-    need(names is not None, "needs-model")
+    names_needed(names)
     phases = [phases[str(number)] for number in range(len(phases))]
     last = len(phases) - 1 if depth == -1 else min(depth, len(phases) - 1)
     meant, ends = [], []

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.fields import Names, Tick
+from refreeze.dialects.fields import Names, Seed, Tick
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy, always, invert, shift, union
 from refreeze.windows import random_order, round_robin
@@ -40,7 +40,7 @@ class BAdamConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     """The first block; the last one with descending and the first with ascending, if not given; not with random."""
     active_modules: tuple[str, ...] = ()
     """Texts: a parameter trains always whose name has one of them in it."""
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Seed = 0
     """In [0, 2^64)."""
 
 

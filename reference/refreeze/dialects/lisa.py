@@ -1,13 +1,14 @@
 """LISA: every K steps a few layers are drawn, which train while the others are frozen; some always train.
 
-Source: Pan et al.: LISA (arXiv 2403.17919), and its callbacks in LMFlow and axolotl. Those draw from the global random
-state (axolotl seeds it with the step, so a resumed run draws otherwise); here the draw for the interval number k
-depends on the seed and k alone (RND-1..3, with 0 for the number of the spec).
+Source: Pan et al.: LISA (arXiv 2403.17919), and its callbacks in LMFlow, axolotl and ms-swift. Those draw from numpy's
+global random state, which they do not seed, so a resumed run draws otherwise; here the draw number k depends on the
+seed and k alone (RND-1..3, with 0 for the number of the spec). Clauses LIS-1, LIS-2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -15,9 +16,18 @@ from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import chosen, units_of
 from refreeze.dialects.fields import Count, Entries, Layers, Seed
 from refreeze.errors import EmptySelection, InvalidSpec
-from refreeze.policy import Policy, invert, never, union
+from refreeze.policy import Policy, invert, never, shift, stages, union
 from refreeze.selectors import check_apart
 from refreeze.windows import random_windows
+
+_KEYS = {
+    "lisa_n_layers": "n_layers",
+    "lisa_activated_layers": "n_layers",
+    "lisa_step_interval": "step_interval",
+    "lisa_interval_steps": "step_interval",
+    "lisa_layers_attribute": "layers",
+}
+"""The keys of axolotl, ms-swift and LMFlow, and those here."""
 
 
 class LisaConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -33,13 +43,38 @@ class LisaConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The layers that always train: the embedding and the head, in LISA."""
     seed: Seed = 0
     """In [0, 2^64)."""
+    variant: Literal["paper", "axolotl"] = "paper"
+    """When layers are drawn: at the multiples of ``step_interval`` in the paper and in LMFlow; at step 1 too in axolotl
+    and ms-swift."""
+
+
+def own_keys(config: Any) -> object:
+    """Return a configuration in the keys of LMFlow, axolotl or ms-swift in those here; any other stays as it is.
+
+    ``lisa_layers_attribute`` is the path of a list of layers, each of them a unit. ``lisa_step_interval`` is a key
+    of axolotl and ms-swift, whose variant it chooses.
+
+    >>> own_keys({"lisa_n_layers": 4, "lisa_step_interval": 20, "lisa_layers_attribute": "model.layers"})
+    {'variant': 'axolotl', 'n_layers': 4, 'step_interval': 20, 'layers': [{'each': 'model/layers/*'}]}
+    """
+    if not isinstance(config, Mapping) or not config.keys() & _KEYS.keys():
+        return config
+    names: list[Any] = [_KEYS.get(key, key) for key in config]
+    if len({*names}) != len(names):
+        return config  # two names of one key: those that are not known here are refused
+    found: dict[str, object] = {"variant": "axolotl"} if "lisa_step_interval" in config else {}
+    found |= dict(zip(names, config.values(), strict=True))
+    if isinstance(path := config.get("lisa_layers_attribute"), str):
+        found["layers"] = [{"each": path.replace(".", "/") + "/*"}]
+    return found
 
 
 def policy(config: LisaConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
     """Return the policy, in steps.
 
     In the steps [k * step_interval, (k + 1) * step_interval) the ``n_layers`` units of the draw number k train, of
-    RND-2's positions over the units of ``layers`` in their order, and the other ``layers`` are frozen.
+    RND-2's positions over the units of ``layers`` in their order, and the other ``layers`` are frozen. In the variant
+    "axolotl" it is draw number 0 in [0, 1), 1 in [1, step_interval), and k + 1 in the interval number k >= 1.
 
     Raises ``InvalidSpec`` for numbers out of range and for a layer that both is drawn and always trains,
     ``EmptySelection`` if no layer is left to draw, and what ``layers`` can raise (NAM-1..5).
@@ -61,14 +96,23 @@ def policy(config: LisaConfig, names: Sequence[str] | None = None, run: Run | No
     if config.n_layers > len(units):
         raise InvalidSpec("n_layers", config.n_layers, f"in 1..{len(units)}")
     drawn = random_windows(units, config.n_layers, config.step_interval, config.seed)
+    if config.variant == "axolotl":
+        drawn = stages((0, drawn), (1, shift(drawn, -config.step_interval)))
     return union(invert(drawn, layers), never(always_on))
 
 
 DIALECT = Dialect(
     name="lisa",
-    source="LISA, arXiv 2403.17919",
+    source="LISA, arXiv 2403.17919, LMFlow, axolotl and ms-swift",
     config=LisaConfig,
     unit="steps",
     names="layers",
     build=policy,
+    unwrap=own_keys,
+    wrapped={
+        "description": "A configuration in the keys of LMFlow, axolotl or ms-swift.",
+        "type": "object",
+        "patternProperties": {"^lisa_": {}},
+        "anyOf": [{"required": ["lisa_n_layers"]}, {"required": ["lisa_activated_layers"]}],
+    },
 )

@@ -18,7 +18,16 @@ from refreeze.conformance.laws import Family
 from refreeze.conformance.protocol import ErrorId, Request, segments_request
 
 NUMBERS = st.sampled_from((2, 3, 1, 4, 0, -1, -2))
-PARAMETERS = ("embed.w", "embed.w2", "layers.1.w", "layers.1.b", "layers.10.w", "layers.2.w", "norm.w", "head.last_layer.w")
+PARAMETERS = (
+    "embed.w",
+    "embed.w2",
+    "layers.1.w",
+    "layers.1.b",
+    "layers.10.w",
+    "layers.2.w",
+    "norm.w",
+    "head.last_layer.w",
+)
 NOT_INTS = (True, "1", 1.5, [1])
 TEXTS = ("layers.1.", "layers.10.", "layers.2.", "embed", "orm", "last_layer")
 Pair = tuple[Request, Request]
@@ -380,7 +389,18 @@ BADAM = {
 
 
 # finetuning-scheduler ------------------------------------------------------------------------------------------------
-PATTERNS = ("layers.1.w", "layers.*w", "layers.1", "l", "norm", "embed.w", r"embed\.w.", "head.*", "layers.(1|2)\\.", "nor+")
+PATTERNS = (
+    "layers.1.w",
+    "layers.*w",
+    "layers.1",
+    "l",
+    "norm",
+    "embed.w",
+    r"embed\.w.",
+    "head.*",
+    "layers.(1|2)\\.",
+    "nor+",
+)
 
 
 @st.composite
@@ -440,7 +460,9 @@ FTS = {
     "FTS-2-empty_selection": changed(
         fts(), "empty-selection", ft_schedule={"0": {"params": ["orm"]}}, epoch_transitions_only=DROP
     ),
-    "FTS-2-invalid_spec": changed(fts(), "invalid-spec", ft_schedule={"0": {"params": ["embed.w"]}, "1": {"params": ["embed"]}}),
+    "FTS-2-invalid_spec": changed(
+        fts(), "invalid-spec", ft_schedule={"0": {"params": ["embed.w"]}, "1": {"params": ["embed"]}}
+    ),
     "NAM-1-needs_model": without_names(fts()),
     "CFG-1-invalid_spec": invalid(
         "fts",

@@ -352,6 +352,18 @@ def drawn_and_always_on(draw: DrawFn) -> Request:
 
 
 @st.composite
+def as_axolotl(draw: DrawFn) -> Request:
+    request = draw(lisa())
+    return request | {"config": request["config"] | {"variant": "axolotl"}}
+
+
+def in_other_keys(request: Request) -> Pair:
+    config = {key: value for key, value in request["config"].items() if key != "variant"}
+    config["lisa_n_layers"], config["lisa_step_interval"] = config.pop("n_layers"), config.pop("step_interval")
+    return request | {"config": config}, request
+
+
+@st.composite
 def nothing_to_draw(draw: DrawFn) -> Request:
     declared = layers(draw)
     config = {"n_layers": 1, "step_interval": 2, "always_on": draw(st.permutations(declared))}
@@ -366,6 +378,8 @@ LISA = of_layers(
         *at(("n_layers",), 0, 3, *WRONG_INTS, DROP),
         *at(("step_interval",), 0, *WRONG_INTS, DROP),
         *at(("seed",), 2**64, *WRONG_INTS),
+        *at(("variant",), "lmflow", 1),
+        *at(("lisa_n_layers",), 1),
         *at(("always_on",), [], {}, "head", 3, [1], ["head", "head"]),
     ],
 ) | {
@@ -375,6 +389,8 @@ LISA = of_layers(
     "LIS-1-so_many_layers_train": Family(counts, lisa(of_units=False).map(number_frozen)),
     "LIS-1-all_is_what_is_not_always_on": c.same(lisa(listed=False).map(layers_spelt_out)),
     "LIS-1-invalid_spec": c.reject("invalid-spec", drawn_and_always_on()),
+    "LIS-2-agrees_with_the_reference": c.agree(as_axolotl()),
+    "LIS-2-other_keys_mean_the_same": c.same(as_axolotl().map(in_other_keys)),
     "LIS-1-empty_selection": c.reject("empty-selection", nothing_to_draw()),
 }
 
