@@ -1,7 +1,7 @@
 """The schedules in use, and LISA's variants: each against a second definition, its schema, its errors, its rates.
 
-The second definition is the kit's, ``brute_force``, which looks at every step; so are the cases. Installed originals are
-compared in ``peers``.
+The second definition is the kit's, ``brute_force``, which looks at every tick; so are the cases. Installed originals
+are compared in ``peers``.
 """
 
 import importlib.util
@@ -58,7 +58,7 @@ def test_every_tick_means_what_the_second_definition_says(name):
     check()
 
 
-ONE_OF = "config = {'modules': ['a']} must be an object with exactly one of freeze_finetune_updates, "
+ONE_OF = "config = {} must be an object with exactly one of freeze_finetune_updates, "
 PHASE = {"params": ["a"]}
 ACTIVE = {"active": True}
 BAD = [
@@ -66,7 +66,7 @@ BAD = [
     ("updates", {"modules": ["x"], "warmup_steps": 1}, UnknownName, "modules: unknown 'x'"),
     ("nemo", {"freeze_updates": {"modules": {"x": 1}}}, UnknownName, "freeze_updates.modules: unknown 'x'"),
     ("nemo", {"freeze_updates": {"modules": {"a": [1]}}}, InvalidSpec, "freeze_updates.modules"),
-    ("stop_after", {"part": ["a"]}, InvalidSpec, "config = {'part': ['a']} must be an object with exactly one of stop"),
+    ("stop_after", {"part": ["a"]}, InvalidSpec, "config = {} must be an object with exactly one of stop"),
     (
         "stop_after",
         {"part": ["a"], "stop_training_after": 1, "stop_training_after_unit": "HOUR"},

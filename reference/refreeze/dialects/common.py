@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from refreeze import selectors
 from refreeze.dialects.fields import EachOf
+from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, during, never, union
 from refreeze.selectors import Unit, check_apart, distinct
 
@@ -57,6 +58,14 @@ def groups_of(
         found += units_of(group, names, where) if isinstance(group, EachOf) else [chosen(group, names, where)]
     distinct((name for group in found for name in group), "groups")
     return found
+
+
+def exactly_one(config: object, *keys: str) -> tuple[str, Any]:
+    """Return the one of ``keys`` that is given, not None, and its value; raises ``InvalidSpec`` for none or several."""
+    given = {key: value for key in keys if (value := getattr(config, key)) is not None}
+    if len(given) != 1:
+        raise InvalidSpec("config", given, f"an object with exactly one of {', '.join(keys)}")
+    return next(iter(given.items()))
 
 
 def frozen_from(starts: Mapping[str, int], total: int) -> Policy:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import frozen_until
-from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
+from refreeze.dialects.common import exactly_one, frozen_until
+from refreeze.errors import EmptySelection, NeedsModel
 from refreeze.policy import Policy
 
 _NAME = "last_layer"
@@ -36,16 +36,13 @@ def policy(config: DinoConfig, names: Sequence[str] | None = None, run: Run | No
     >>> [sorted(late.frozen_at(epoch)) for epoch in (0, 1)]
     [['last_layer.weight_v'], []]
     """
-    found = [epochs for epochs in (config.freeze_last_layer, config.freeze_last_layer_epochs) if epochs is not None]
-    if len(found) != 1:
-        allowed = "an object with exactly one of freeze_last_layer, freeze_last_layer_epochs"
-        raise InvalidSpec("config", to_builtins(config), allowed)
+    _, epochs = exactly_one(config, "freeze_last_layer", "freeze_last_layer_epochs")
     if names is None:
         raise NeedsModel("names", _NAME)
     last = [name for name in names if _NAME in name]
     if not last:
         raise EmptySelection("names", _NAME)
-    return frozen_until(dict.fromkeys(last, max(0, found[0])))
+    return frozen_until(dict.fromkeys(last, max(0, epochs)))
 
 
 DIALECT = Dialect(

@@ -10,12 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import chosen, frozen_from
+from refreeze.dialects.common import chosen, exactly_one, frozen_from
 from refreeze.dialects.fields import Entries, Share, Tick, exactly_share
-from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, never, union
 
 
@@ -34,20 +33,18 @@ class StopAfterConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """diffusers: the share of the epochs, rounded down to a whole one, for which the part trains, in [0, 1]."""
 
 
-def _stop(config: StopAfterConfig, run: Run) -> float:
+def _stop(config: StopAfterConfig, run: Run) -> int | float:
     """Return the step at which the part freezes."""
     keys = ("stop_training_after", "stop_text_encoder_training", "train_text_encoder_frac")
-    given = {key: value for key in keys if (value := getattr(config, key)) is not None}
-    if len(given) != 1:
-        raise InvalidSpec("config", to_builtins(config), f"an object with exactly one of {', '.join(keys)}")
-    if config.stop_training_after is not None:
-        per = {"EPOCH": run.steps_per_epoch, "STEP": 1, "ALWAYS": 0}
-        unit = config.stop_training_after_unit
-        return math.inf if unit == "NEVER" else config.stop_training_after * per[unit]
-    if config.stop_text_encoder_training is not None:
-        return max(0, config.stop_text_encoder_training)
-    share = exactly_share("train_text_encoder_frac", given["train_text_encoder_frac"])
-    return math.floor(share * -(-run.total // run.steps_per_epoch)) * run.steps_per_epoch
+    key, value = exactly_one(config, *keys)
+    if key == "train_text_encoder_frac":
+        epochs = exactly_share(key, value) * -(-run.total // run.steps_per_epoch)
+        return math.floor(epochs) * run.steps_per_epoch
+    if key == "stop_text_encoder_training":
+        return max(0, int(value))
+    unit = config.stop_training_after_unit
+    per = {"EPOCH": run.steps_per_epoch, "STEP": 1, "ALWAYS": 0}
+    return math.inf if unit == "NEVER" else value * per[unit]
 
 
 def policy(config: StopAfterConfig, names: Sequence[str] | None, run: Run) -> Policy:

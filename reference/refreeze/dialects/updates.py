@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import chosen, frozen_until
+from refreeze.dialects.common import chosen, exactly_one, frozen_until
 from refreeze.dialects.fields import Entries
-from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy
 
 
@@ -47,10 +46,7 @@ def policy(config: UpdatesConfig, names: Sequence[str] | None = None, run: Run |
     [1, 1, 1, 0]
     """
     keys = ("freeze_finetune_updates", "encoder_freezing_updates", "w2v_freezing_updates", "warmup_steps")
-    given = {key: value for key in keys if (value := getattr(config, key)) is not None}
-    if len(given) != 1:
-        raise InvalidSpec("config", to_builtins(config), f"an object with exactly one of {', '.join(keys)}")
-    ((key, updates),) = given.items()
+    key, updates = exactly_one(config, *keys)
     boundary = config.boundary or (">" if key == "w2v_freezing_updates" else ">=")
     stop = max(0, updates + (boundary == ">"))
     return frozen_until(dict.fromkeys(chosen(config.modules, names, "modules"), stop))
