@@ -59,8 +59,11 @@ def misspelt(requests: SearchStrategy[Request], key: str) -> Family:
     return c.reject("unknown-name", unknown())
 
 
-def invalid(dialect: str, names: Sequence[str], base: Any, edits: Sequence[Edit]) -> Family:
-    return c.invalid(segments_request(dialect, [*names], base, 6), [*edits, *at(("unknown",), 1), *at((), "all", 3)])
+def invalid(dialect: str, names: Sequence[str], base: Any, edits: Sequence[Edit], *others: Any) -> Family:
+    """Return the family of a configuration and its edits, and of other ones with other values for integers in them."""
+    found = c.invalid(segments_request(dialect, [*names], base, 6), [*edits, *at(("unknown",), 1), *at((), "all", 3)])
+    more = [c.invalid(segments_request(dialect, [*names], other, 6), []).always for other in others]
+    return Family(found.check, None, always=(*found.always, *(case for cases in more for case in cases)))
 
 
 # A number of updates -------------------------------------------------------------------------------------------------
@@ -97,6 +100,7 @@ UPDATES = {
             *at(("w2v_freezing_updates",), 2, 0),
             *at(("boundary",), "<", 1, True),
         ],
+        *({"modules": ["stem"], key: 2} for key in UPDATES_KEYS[:3]),
     ),
 }
 
@@ -176,6 +180,7 @@ STOP_AFTER = {
             *at(("stop_text_encoder_training",), 1, 1.5),
             *at(("train_text_encoder_frac",), 1, *WRONG_SHARES),
         ],
+        {"part": ["stem"], "stop_text_encoder_training": 2},
     ),
 }
 
@@ -232,6 +237,7 @@ DINO = {
     "CFG-1-invalid_spec": invalid(
         "dino", PARAMETERS, {"freeze_last_layer": 1},
         [*at(("freeze_last_layer",), *NOT_INTS, DROP), *at(("freeze_last_layer_epochs",), 1, "2")],
+        {"freeze_last_layer_epochs": 2},
     ),
 }  # fmt: skip
 
@@ -372,7 +378,13 @@ BADAM = {
     "CFG-1-invalid_spec": invalid(
         "badam",
         PARAMETERS,
-        {"block_prefix_list": [["layers"], ["norm"]], "switch_mode": "ascending", "start_block": 1},
+        {
+            "block_prefix_list": [["layers"], ["norm"]],
+            "switch_mode": "ascending",
+            "start_block": 1,
+            "switch_block_every": 3,
+            "seed": 2,
+        },
         [
             *at(("block_prefix_list",), [], [[]], ["layers"], "layers", [[1]], 3),
             *at(("include_embedding",), 1, "yes"),
@@ -451,7 +463,7 @@ def phases_alone(request: Request) -> Pair:
     }
 
 
-FTS_BASE = {"ft_schedule": {"0": {"params": ["norm.w"], "max_transition_epoch": 2}, "1": {"params": ["layers.*"]}}}
+FTS_BASE = {"ft_schedule": {"0": {"params": ["norm.w"], "max_transition_epoch": 2}, "1": {"params": ["layers.*"]}}, "max_depth": 1}
 FTS = {
     "FTS-1-agrees_with_the_reference": c.agree(fts()),
     "FTS-1-phases_alone_are_a_configuration": c.same(
