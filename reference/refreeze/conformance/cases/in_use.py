@@ -463,7 +463,10 @@ def phases_alone(request: Request) -> Pair:
     }
 
 
-FTS_BASE = {"ft_schedule": {"0": {"params": ["norm.w"], "max_transition_epoch": 2}, "1": {"params": ["layers.*"]}}, "max_depth": 1}
+FTS_BASE = {
+    "ft_schedule": {"0": {"params": ["norm.w"], "max_transition_epoch": 2}, "1": {"params": ["layers.*"]}},
+    "max_depth": 1,
+}
 FTS = {
     "FTS-1-agrees_with_the_reference": c.agree(fts()),
     "FTS-1-phases_alone_are_a_configuration": c.same(
