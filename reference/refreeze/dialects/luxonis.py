@@ -31,7 +31,7 @@ class Freezing(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The node's learning rate from that epoch on."""
 
 
-class Node(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class NodeFreezing(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """One node of the model."""
 
     name: str
@@ -55,7 +55,7 @@ def nodes(config: object) -> object:
 
 
 def _active(
-    config: Sequence[Node], names: Sequence[str] | None, run: Run
+    config: Sequence[NodeFreezing], names: Sequence[str] | None, run: Run
 ) -> list[tuple[tuple[str, ...], int, float | None]]:
     """Return the layers of each node that is frozen at first, the epoch that ends it, and the rate from then on."""
     frozen = [node for node in config if node.freezing.active]
@@ -71,20 +71,21 @@ def _active(
     return found
 
 
-def policy(config: Sequence[Node], names: Sequence[str] | None, run: Run) -> Policy:
+def policy(config: Sequence[NodeFreezing], names: Sequence[str] | None, run: Run) -> Policy:
     """Return the policy, in epochs: an active node is frozen in [0, E).
 
     E is ``unfreeze_after`` if that is an integer, floor(``unfreeze_after`` * total) if it has a point, and the run's
     ``total`` if it is not given. Raises ``UnknownName``, and ``InvalidSpec`` for a layer in two nodes (NAM-2..5).
 
-    >>> half = policy([Node(name="neck", freezing=Freezing(active=True, unfreeze_after=0.29))], None, Run(total=100))
+    >>> neck = NodeFreezing(name="neck", freezing=Freezing(active=True, unfreeze_after=0.29))
+    >>> half = policy([neck], None, Run(total=100))
     >>> [len(half.frozen_at(epoch)) for epoch in (28, 29)]
     [1, 0]
     """
     return frozen_until({name: stop for found, stop, _ in _active(config, names, run) for name in found})
 
 
-def rates(config: Sequence[Node], names: Sequence[str] | None, run: Run) -> Rates | None:
+def rates(config: Sequence[NodeFreezing], names: Sequence[str] | None, run: Run) -> Rates | None:
     """Return the nodes' ``lr_after_unfreeze`` from their epoch E on, None if no active node has one."""
     found = [(name, stop, rate) for layers, stop, rate in _active(config, names, run) if rate for name in layers]
     return From(tuple(found)) if found else None
@@ -93,7 +94,7 @@ def rates(config: Sequence[Node], names: Sequence[str] | None, run: Run) -> Rate
 DIALECT = Dialect(
     name="luxonis",
     source="luxonis-train 0.6, freezing of nodes",
-    config=tuple[Node, ...],
+    config=tuple[NodeFreezing, ...],
     root="nodes",
     unit="epochs",
     names="layers",
