@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from wrong_ones import module
 
 HERE = Path(__file__).parent
-OFF_BY_ONE = ("(k * window + j) % len(layers)", "(k * window + j + 1) % len(layers)")
+OFF_BY_ONE = ("(k * window + j) % len(units)", "(k * window + j + 1) % len(units)")
 RR_1 = "RR-1-agrees_with_the_reference"
 
 
@@ -156,13 +156,14 @@ def test_verify_exits_1_and_says_all_about_a_failure(wrong_module):
         assert part in output, part
 
 
-def test_the_printed_command_replays_the_failure(wrong_module):
-    found = run(load(wrong_module), [check_of(RR_1)])
+@pytest.mark.parametrize("law", [RR_1, "RR-1-vectors"])
+def test_the_printed_command_replays_the_failure(wrong_module, law):
+    found = run(load(wrong_module), [check_of(law)])
     command = shlex.split(found.results[0].failure.replay)
     assert command[0] == "refreeze"
     code, output = refreeze(*command[1:])
     assert code == 1
-    assert "got [0, 1) conv2" in output
+    assert f"got {found.results[0].failure.got[:12]}" in output
     command[2] = "brute_force:respond"
     assert refreeze(*command[1:])[0] == 0
 

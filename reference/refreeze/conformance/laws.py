@@ -57,6 +57,8 @@ class GivenCase(Struct, forbid_unknown_fields=True, kw_only=True):
     ticks: list[_Count] | UnsetType = UNSET
     times: _Count | UnsetType = UNSET
     error: str | UnsetType | None = UNSET
+    expected: dict[str, Any] | UnsetType = UNSET
+    vector: str | UnsetType = UNSET
     before: Literal["trained", "changed"] | UnsetType | None = UNSET
 
 
