@@ -64,16 +64,18 @@ def entries(config: Any) -> list[dict[str, Any]]:
 
 
 def module_of(names: list[str]) -> Any:
-    """Return a tree of modules whose parameters have exactly these names, all of one element."""
+    """Return a tree of modules whose parameters have exactly these names, all of one element.
+
+    PyTorch refuses a parameter and a module of one name, as in ``enc.1`` and ``enc.1.w``, but only where they are
+    registered; so they are put where they belong without that.
+    """
     root = torch.nn.Module()
     for name in names:
         *path, leaf = name.split(".")
         module = root
         for part in path:
-            if part not in dict(module.named_children()):
-                module.add_module(part, torch.nn.Module())
-            module = module.get_submodule(part)
-        module.register_parameter(leaf, torch.nn.Parameter(torch.zeros(1)))
+            module = module._modules.setdefault(part, torch.nn.Module())
+        module._parameters[leaf] = torch.nn.Parameter(torch.zeros(1))
     return root
 
 
