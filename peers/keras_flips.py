@@ -23,6 +23,7 @@ from refreeze.dialects import dialect
 from peers.adapter import CannotExpress, Frozen, Request, adapter
 
 DATA = 3  # samples, of ones
+LONG = 100  # epochs: a run of JAX that is longer is compiled, as 10,000 steps take minutes else
 
 
 @adapter("vl3d")
@@ -56,7 +57,8 @@ def train(layers: int, wanted: tuple[tuple[bool, ...], ...]) -> tuple[tuple[bool
 
     keras.utils.clear_session(free_memory=False)
     model = keras.Sequential([keras.Input((1,)), *(Shift() for _ in range(layers))])
-    model.compile(keras.optimizers.SGD(0.001), lambda y_true, y_pred: keras.ops.mean(y_pred), jit_compile=False)
+    jit = keras.backend.backend() == "jax" and len(wanted) > LONG
+    model.compile(keras.optimizers.SGD(0.001), lambda y_true, y_pred: keras.ops.mean(y_pred), jit_compile=jit)
     x = keras.ops.convert_to_numpy(keras.ops.ones((DATA, 1)))
     found = []
     for flags in wanted:

@@ -127,7 +127,7 @@ def test_checks_are_chosen_by_dialect_law_and_clause():
     assert len(of_laws) + len(checks("execution")) == sum(len(law.families) for law in laws().values())
     for arguments, message in [
         ({"level": "training"}, "--level = 'training' must be one of schedule, execution"),
-        ({"dialects": ["vl4d"]}, "--dialect = 'vl4d' must be one of chain_thaw, "),
+        ({"dialects": ["vl4d"]}, "--dialect = 'vl4d' must be one of badam, "),
         ({"only": ["RR-9"]}, "--law = 'RR-9' must be one of CFG-1, CFG-1-invalid_spec, "),
     ]:
         with pytest.raises(InvalidSpec) as error:

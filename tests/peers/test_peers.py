@@ -30,7 +30,7 @@ def needs(*modules):
 )
 def test_a_peer_breaks_what_is_known_and_nothing_else(name):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    arguments = [*findings.PEERS[name].arguments, "--known-failures", str(findings.file_of(name)), "--timeout", "60"]
+    arguments = [*findings.PEERS[name].arguments, "--known-failures", str(findings.file_of(name)), "--timeout", "120"]
     done = subprocess.run(
         [sys.executable, "-m", "refreeze.cli", "verify", *arguments],
         cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PATH": path, "COLUMNS": "200"},
