@@ -128,7 +128,7 @@ def test_checks_are_chosen_by_dialect_law_and_clause():
     for arguments, message in [
         ({"level": "training"}, "--level = 'training' must be one of schedule, execution"),
         ({"dialects": ["vl4d"]}, "--dialect = 'vl4d' must be one of badam, "),
-        ({"only": ["RR-9"]}, "--law = 'RR-9' must be one of CFG-1, CFG-1-invalid_spec, "),
+        ({"only": ["RR-9"]}, "--law = 'RR-9' must be one of BAD-1, "),
     ]:
         with pytest.raises(InvalidSpec) as error:
             checks(**arguments)
