@@ -4,6 +4,7 @@ from refreeze.keras.callback import FreezeSchedule
 from refreeze.keras.checkpoint import Checkpointer
 from refreeze.keras.executor import DLFreezeTrainingExecutor, FreezeTrainingExecutor, execute
 from refreeze.keras.handler import DLTrainingHandler, TrainingHandler
+from refreeze.keras.record import RecordDecisions
 from refreeze.keras.report import SegmentReport
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "DLTrainingHandler",
     "FreezeSchedule",
     "FreezeTrainingExecutor",
+    "RecordDecisions",
     "SegmentReport",
     "TrainingHandler",
     "execute",
