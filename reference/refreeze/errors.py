@@ -42,7 +42,7 @@ def shown(value: object, most: int = MOST_VALUE) -> str:
     '[0, 1, 2, 3…'
     """
     text, length = [], 0
-    for piece in _pieces(value, most):
+    for piece in _pieces(value, most, 0):
         text.append(piece)
         length += len(piece)
         if length > most:
@@ -50,18 +50,20 @@ def shown(value: object, most: int = MOST_VALUE) -> str:
     return one_line("".join(text), most)
 
 
-def _pieces(value: object, most: int) -> Iterator[str]:
-    """Yield the text of ``repr(value)`` in pieces, at least one for each level of lists and objects."""
-    if type(value) in (list, tuple, dict):
+def _pieces(value: object, most: int, depth: int) -> Iterator[str]:
+    """Yield the text of ``repr(value)`` in pieces; what lies deeper than a hundred levels is left out."""
+    if depth > 100:
+        yield "…"
+    elif type(value) in (list, tuple, dict):
         brackets = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
         opening, closing = brackets[0], brackets[1]
         yield opening
         for number, item in enumerate(value):  # type: ignore[arg-type, var-annotated]
             yield ", " if number else ""
-            yield from _pieces(item, most)
+            yield from _pieces(item, most, depth + 1)
             if isinstance(value, dict):
                 yield ": "
-                yield from _pieces(value[item], most)
+                yield from _pieces(value[item], most, depth + 1)
         yield f",{closing}" if isinstance(value, tuple) and len(value) == 1 else closing
     elif type(value) is str:
         yield repr(value[: most + 1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -85,7 +85,8 @@ class _Moving(Policy):
     span: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.layers, Sequence) or isinstance(self.layers, str):
+        listed = isinstance(self.layers, Sequence) and not isinstance(self.layers, str)
+        if not listed or not all(isinstance(unit, Collection) for unit in self.layers):
             raise InvalidSpec("layers", self.layers, "a list of names, or of lists of names")
         units = tuple(unit if isinstance(unit, str) else tuple(unit) for unit in self.layers)
         object.__setattr__(self, "layers", units)

@@ -24,6 +24,7 @@ from refreeze import Segment
 from refreeze.conformance.execution.observations import Ran
 from refreeze.dialects import dialect
 from refreeze.errors import InvalidSpec, one_line
+from refreeze.limits import check_plain
 from refreeze.segments_json import ListedSegment, as_listed
 
 PROTOCOL = 1
@@ -105,8 +106,10 @@ REQUESTS: dict[str, type[AnyRequest]] = {
 
 def check_request(request: Request) -> AnyRequest:
     """Return the request, read; raises ``InvalidSpec`` for one that is malformed."""
+    check_plain(request, "request")
+    op = request.get("op")
     try:
-        return msgspec.convert(request, REQUESTS.get(str(request.get("op")), AnyRequest))
+        return msgspec.convert(request, REQUESTS.get(op if isinstance(op, str) else "", AnyRequest))
     except msgspec.ValidationError as error:
         raise InvalidSpec("request", request, f"a request of protocol {PROTOCOL} ({error})") from None
 
