@@ -2,7 +2,7 @@
 # Every branch of the core and of the dialects is taken by their own tests; prints the lines that are not and exits 2 if any.
 set -eu
 cd "$(dirname "$0")/.."
-of="errors policy schedule windows selectors segments_json"
+of="errors limits policy schedule windows selectors segments_json"
 tests=$(for name in $of; do echo "tests/test_$name.py"; done)
 sources=$(for name in $of rates 'dialects/*'; do printf '*/refreeze/%s.py,' "$name"; done)
 folder=$(mktemp -d)

@@ -62,6 +62,7 @@ def test_a_configuration_beyond_a_limit_is_one_clear_error(spec, message):
         (["\ud800"], r"names = '\ud800' must be text without half of a surrogate pair"),
         (["x" * (MOST_TEXT + 1)], f"must be at most {MOST_TEXT:,} characters long"),
         (["a" + "/a" * MOST_PARTS], f"must be a path of at most {MOST_PARTS} parts"),
+        ([f"{number}" + "x" * 990 for number in range(11_000)], "of together at most 10,000,000 characters"),
         (["a"] * (MOST_NAMES + 1), f"must be a list of at most {MOST_NAMES:,} names"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
@@ -85,6 +86,7 @@ def test_many_unknown_names_are_counted_and_close_ones_looked_for_among_some():
     assert "did you mean 'layer" in str(error)
     assert " and 992 more; known are layer000" in str(error)
     assert len(str(error)) <= 2_000
+    assert "did you mean" not in str(UnknownName("layers", ["a" * 101], ["a" * 100]))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """The registry, entry points, configurations as objects, error messages, JSON Schemas."""
 
+import dataclasses
+import datetime
 import importlib.metadata
 import json
 from decimal import Decimal
+from typing import Annotated, Literal
 
 import jsonschema
 import msgspec
@@ -148,6 +151,32 @@ def test_only_plain_data_are_a_configuration(value):
         with pytest.raises(InvalidSpec) as caught:
             dialect("vl3d").parse(config)
         assert str(caught.value) == f"{where} = {value!r} must be plain data, as in JSON"
+
+
+class Odd(msgspec.Struct, forbid_unknown_fields=True):
+    """What no built-in dialect has."""
+
+    flag: bool = True
+    word: Literal["a", "b"] = "a"
+    pairs: dict[str, Annotated[list[int], msgspec.Meta(max_length=1)]] = {}
+    share: float | None = None
+    day: datetime.date | None = None
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"flag": True, "word": "a", "pairs": {"a": [1]}, "share": "x"}, "share = 'x' must be float | null"),
+        ({"flag": True, "share": 10**400}, "share = 1000"),
+        ({"pairs": {"a": [1], "b": [1, 2]}}, "pairs['b'] = [1, 2] must be array of length <= 1"),
+        ({1: 2}, "config = {1: 2} must be an object whose keys are strings"),
+        ({"day": "never"}, "config = {'day': 'never'} must be a configuration (Invalid RFC3339 encoded date"),
+    ],
+)
+def test_a_third_partys_types_are_explained_or_msgspec_is_quoted(config, message):
+    with pytest.raises(InvalidSpec) as caught:
+        dataclasses.replace(THIRD, config=Odd).parse(config)
+    assert str(caught.value).startswith(message)
 
 
 def test_a_list_is_allowed_beside_a_word_and_a_key_may_look_like_a_place():

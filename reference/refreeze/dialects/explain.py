@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -55,11 +56,10 @@ def _wrong(value: Any, kind: inspect.Type, where: str) -> _Wrong:
     if not all(type(option) in _KINDS for option in options):
         return
     fitting = [option for option in options if _is(value, _KINDS[type(option)])]
-    if not fitting:
-        names = {_KINDS[type(option)] for option in options}
-        yield where, value, " | ".join(sorted(names, key=_ORDER.index))
-        return
-    match fitting[0]:
+    match fitting[0] if fitting else None:
+        case None:
+            names = {_KINDS[type(option)] for option in options}
+            yield where, value, " | ".join(sorted(names, key=_ORDER.index))
         case inspect.StructType() as struct:
             yield from _wrong_struct(value, struct, [s for s in fitting if isinstance(s, inspect.StructType)], where)
         case inspect.DictType(value_type=inner):
@@ -127,12 +127,9 @@ def _wrong_length(value: Any, kind: Any, name: str, where: str) -> _Wrong:
 
 def _wrong_number(value: Any, kind: inspect.IntType | inspect.FloatType, where: str) -> _Wrong:
     name = _KINDS[type(kind)]
-    try:
-        number = float(value) if name == "float" else value
-    except OverflowError:
+    if name == "float" and abs(value) > sys.float_info.max and not isinstance(value, float):
         yield where, value, "a number that a float can hold"
-        return
     for limit, sign, holds in _LIMITS:
         bound = getattr(kind, limit)
-        if bound is not None and not holds(number, bound):
+        if bound is not None and not holds(value, bound):
             yield where, value, f"{name} {sign} {float(bound) if name == 'float' else bound}"
