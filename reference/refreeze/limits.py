@@ -7,7 +7,7 @@ memory or never end. ``docs/specification/limits.md`` has a table of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -78,7 +78,8 @@ def _wrong(value: object) -> str | None:
     if isinstance(value, Mapping):
         wrong = next(filter(None, (wrong_text(key) for key in value if isinstance(key, str))), None)
         return wrong and f"an object with keys that are {wrong}"
-    return "plain data, as in JSON" if isinstance(value, set | frozenset | Decimal) else None
+    odd = isinstance(value, Decimal) or (isinstance(value, Iterable) and not isinstance(value, list | tuple))
+    return "plain data, as in JSON" if odd else None
 
 
 def _shown(where: str, place: _Place | None) -> str:

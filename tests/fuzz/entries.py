@@ -17,7 +17,6 @@ from inputs import NUMBERS, TEXTS, changed, every_vector, odd, request, written
 from refreeze import loading, plan, plot
 from refreeze.cli import app
 from refreeze.conformance import adapters, catalogue, known_failures, runner, transports
-from refreeze.conformance.protocol import Fault
 from refreeze.conformance.reference import respond
 from refreeze.dialects import BUILT_IN
 from typer.testing import CliRunner
@@ -181,4 +180,3 @@ def checkpoints(rng: random.Random, folder: Path) -> None:
 
 
 ENTRIES = {entry.__name__: entry for entry in (plain, core, files, cli, wire, answers, cases, checkpoints)}
-ALLOWED = (r.ScheduleError, Fault)

@@ -24,6 +24,7 @@ from refreeze.conformance.adapters import Adapter, load
 from refreeze.conformance.protocol import Fault
 from refreeze.errors import InvalidSpec, Unsupported
 from refreeze.reading import read_text
+from refreeze.writing import checked_target, write_whole
 
 _Adapter = Annotated[
     str | None,
@@ -100,8 +101,10 @@ def verify(
     case = None if replay is None else _case(replay)
     if case is not None and len(law or ()) != 1:
         raise InvalidSpec("--law", law, "the one law that the case of --replay is about")
-    if report is not None and (report.is_dir() or not report.parent.is_dir()):
-        raise InvalidSpec("--report", str(report), "a file in a folder that exists")  # now, not after minutes
+    read = [] if known_failures is None else [known_failures]
+    read += [] if replay is None or replay.lstrip().startswith("{") else [Path(replay)]
+    if report is not None:
+        checked_target("--report", report, read)  # now, not after minutes
     began = time.perf_counter()
     with _adapter(adapter, command, timeout, level) as loaded, _progress() as progress:
         task = progress.add_task("verify", total=len(chosen))
@@ -118,7 +121,7 @@ def verify(
             )
     kit_report.show(Console(), found, time.perf_counter() - began)
     if report is not None:
-        report.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
+        write_whole("--report", report, [json.dumps(found.as_json(), indent=1).encode() + b"\n"], read)
     raise typer.Exit(found.exit_code)
 
 
