@@ -326,6 +326,21 @@ def test_out_is_never_an_input(folder):
     assert (folder / spec).read_bytes() == before
 
 
+def test_a_report_is_never_an_input(folder):
+    (folder / "case.json").write_text("{}")
+    given = [
+        "refreeze.conformance.reference:respond",
+        "--law",
+        "SCH-5",
+        "--replay",
+        "case.json",
+        "--report",
+        "case.json",
+    ]
+    assert error("verify", *given) == "--report = 'case.json' must be another file than the one that is read"
+    assert (folder / "case.json").read_text() == "{}"
+
+
 def test_on_a_full_disk_what_was_there_stays(folder, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
