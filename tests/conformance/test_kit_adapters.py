@@ -163,7 +163,7 @@ def test_a_crash_is_the_verdict_of_its_law_and_shows_the_users_own_frame():
     failure = next(result.failure for result in found.results if result.verdict == "crashed")
     assert failure.got.startswith("crashed: JSONDecodeError: Expecting property name")
     assert f"({__file__}:" in failure.got
-    assert failure.case["request"]["config"] == {"n_layers": 1, "step_interval": 1}  # the simplest one
+    assert {"n_layers": 1, "step_interval": 1}.items() <= failure.case["request"]["config"].items()  # simplest numbers
 
 
 def test_a_program_that_cannot_be_started():

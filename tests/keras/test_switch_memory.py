@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import weakref
 from pathlib import Path
@@ -37,7 +38,7 @@ def watched(model: keras.Model, visits: list[tuple[str, ...]], **options: Any) -
     def count(segment: Segment) -> None:
         if options.get("switch") == "rebuild":
             gc.collect()  # it drops the old one, and leaves the collecting to Python
-        steps.append(weakref.ref(model.train_function))
+        steps.append(weakref.ref(inspect.unwrap(model.train_function)))  # not the clock around it
         found.append(
             {
                 "steps": sum(step() is not None for step in steps),
