@@ -127,7 +127,7 @@ def written(rng: random.Random, data: Any, path: Path) -> Path:
         said = said[:at] + rng.choice([
             rng.choice(TOKENS) * rng.choice([1, 1, 3, 20_000]) + said[at:end],
             "",
-            said[at:end] * rng.choice([2, 3, 50]),
+            said[at:end][:60_000] * rng.choice([2, 3, 50]),
             said[at:end][::-1],
         ]) + said[end:]  # fmt: skip
         said = said[: 3 << 20]
