@@ -1,7 +1,8 @@
 """refreeze: the reference for layer-freeze schedules, and for what exactly happens when layers freeze and thaw.
 
 The core is here: policies (what is frozen when), schedules (their segments and operations), windows, selectors and
-errors. ``refreeze.dialects`` reads the configurations of real systems, ``refreeze.keras`` runs schedules on Keras.
+errors. ``refreeze.dialects`` reads the configurations of real systems; ``refreeze.keras`` and ``refreeze.torch`` run
+schedules on Keras and on PyTorch.
 """
 
 from __future__ import annotations

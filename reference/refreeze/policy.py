@@ -240,7 +240,8 @@ class _Together(Policy):
                     (frozen.add if decided else frozen.discard)(name)
                     if not voices:
                         del said[name]
-                inferring = (inferring - Counter(before.bn_frozen)) + Counter(state.bn_frozen)
+                if before.bn_frozen != state.bn_frozen:
+                    inferring = (inferring - Counter(before.bn_frozen)) + Counter(state.bn_frozen)
                 rates |= set() if state.learning_rate is None else {state.learning_rate}
             yield tick, State(frozenset(frozen), frozenset(said), _only(rates, tick), frozenset(inferring))
 
