@@ -29,6 +29,8 @@ class NotInstalled:
     needs = {
         "tests/pytorch": "torch",
         "refreeze/torch": "torch",
+        "backends/jax.py": "jax",
+        "backends/torch.py": "torch",
         "torch/lightning.py": "lightning",
         "torch/transformers.py": "transformers",
     }

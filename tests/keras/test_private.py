@@ -20,8 +20,9 @@ pytestmark = pytest.mark.engine
 SOURCE = Path(refreeze.__file__).parent
 OWNERS: dict[str, Callable[[], Any]] = {
     "Layer": keras.layers.Layer,
-    "Optimizer": keras.optimizers.SGD,
+    "Optimizer": lambda: built(),
     "Model": lambda: compiled(),
+    "JAXTrainer": lambda: pytest.importorskip("keras.src.backend.jax.trainer").JAXTrainer,
     "Function": lambda: tf.function(lambda: None),
     "gradient_registry": lambda: ops.gradient_registry,
 }
@@ -33,6 +34,10 @@ NEEDING: dict[str, Callable[[Any], Any]] = {
     "Optimizer._learning_rate": private.rate_of,
     "Optimizer._variables": private.forget_slots,
     "Optimizer._trainable_variables": private.built_over,
+    "Optimizer._trainable_variables_indices": lambda nothing: private.shown_as_built_over(
+        SimpleNamespace(_trainable_variables=[]), []
+    ).__enter__(),
+    "JAXTrainer._get_jax_state": lambda model: private.before_sorting(model, None),
     "Function._list_all_concrete_functions": lambda function: next(private.graphs(function)),
 }
 
@@ -41,6 +46,12 @@ def compiled() -> keras.Model:
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", metrics=["mae"])
     return model
+
+
+def built() -> keras.optimizers.Optimizer:
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
+    optimizer.build([])
+    return optimizer
 
 
 @pytest.mark.parametrize("attribute", private.USED)
@@ -61,7 +72,9 @@ def test_without_them_it_goes_on() -> None:
     assert private.compilation(model) is not private.compilation(model)
     assert private.metrics_builder(model) is None
     assert private.metrics_builder(compiled()) is not None
+    assert private.accumulators(SimpleNamespace(_trainable_variables=[])) == []
     assert {*private.USED} - {*NEEDING} == {
+        "Optimizer._accumulated_gradients",
         "Model._compile_config", "Model._compile_metrics", "Model._symbolic_build", "gradient_registry._registry",
     }  # fmt: skip
 

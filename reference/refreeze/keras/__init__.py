@@ -1,4 +1,4 @@
-"""The engine: runs schedules on Keras models, with the TensorFlow backend. Needs the extra ``tensorflow``."""
+"""The engine: runs schedules on Keras models, with the backend TensorFlow, JAX or torch."""
 
 from refreeze.keras.callback import FreezeSchedule
 from refreeze.keras.checkpoint import Checkpointer

@@ -123,7 +123,8 @@ def _set_mode(layer: Any, mode: Mode) -> None:
         with private.shown_as_trainable(layer):  # Keras reads it as "normalize by the batch"
             if mode == "train":
                 return plain(inputs, training=True, mask=mask)
-            with keras.StatelessScope():  # assignments end in the scope, and with it
+            # Assignments end in the scope, and with it; values are those outside, which may be a trace's.
+            with keras.StatelessScope([(weight, weight.value) for weight in layer.weights]):
                 return plain(inputs, training=True, mask=mask)
 
     call.mode = mode  # type: ignore[attr-defined]

@@ -34,6 +34,7 @@ from msgspec import Meta, Struct
 import refreeze
 from refreeze import segments_json
 from refreeze.errors import CheckpointError, InvalidSpec, Unsupported
+from refreeze.keras import backends
 from refreeze.keras import optimizer as optimizers
 from refreeze.keras.model import ModelTree, read
 from refreeze.policy import check_int
@@ -128,7 +129,7 @@ class Checkpointer:
         ``ScheduleMismatch`` if the schedule that the newest was written under has another past (RES-3);
         ``Unsupported`` if replicas have other statistics than each other.
         """
-        if (replicas := model.distribute_strategy.num_replicas_in_sync) > 1:
+        if (replicas := backends.current().replicas(model)) > 1:
             apart = [n.path for n in read(model).nodes if not all(part.synchronized for part in n.batch_norms)]
             if apart:
                 raise Unsupported(
@@ -188,7 +189,7 @@ class Checkpointer:
         cannot be written; then those before are as they were, and nothing unfinished is left.
         """
         path = self.directory / f"epoch-{epoch:08}.npz"
-        if not model.distribute_strategy.extended.should_checkpoint:
+        if not backends.current().writes(model):
             return path
         written = [*(old for old in self._written if old != path), path]
         state = Saved(

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from refreeze.errors import Unsupported
+from refreeze.keras import backends
 from refreeze.keras import optimizer as optimizers
 from refreeze.keras.batchnorm import BatchNorms, frozen_but_moving
 from refreeze.keras.flags import Flags
 from refreeze.keras.model import ModelTree, read
 from refreeze.keras.options import Options
-from refreeze.keras.switch import build_metrics_first, make_switch
+from refreeze.keras.switch import make_switch
 from refreeze.schedule import Segment
 
 _log = logging.getLogger("refreeze")
@@ -42,6 +43,8 @@ class Controller:
     ) -> None:
         self.tree = read(model)
         self.model = model = self.tree.model
+        self._backend = backends.current()
+        self._backend.check(model)
         self._fit, self._over = fit, False
         for other in _running:
             theirs = set(map(id, other.tree.inside))
@@ -71,6 +74,7 @@ class Controller:
         Entering a segment twice equals entering it once, but for optimizer state that is reset.
         """
         begun = time.perf_counter()
+        self._backend.settle(self.model)
         if self.model.optimizer is not self._optimizer:  # at first, and when the user has compiled in between
             optimizers.check(self.model, self._state, self._sets_rate)
             optimizers.prebuild(self.tree)
@@ -83,29 +87,18 @@ class Controller:
             self.model.optimizer.learning_rate = segment.learning_rate
         self._watch()
         new = self._switch.to(self._flags.signature() + self._batch_norms.signature())
-        build_metrics_first(self.model)
+        self._backend.build_metrics_first(self.model)
         return time.perf_counter() - begun, new
 
     def _watch(self) -> None:
-        """Have each trace of the model's train step begin with the segment's flags, whoever has changed them since.
+        """Have each trace of the model's train step begin with the segment's flags, whoever has changed them since."""
+        me = weakref.ref(self)  # a train function may outlive the run
 
-        A step is traced at its first batch, and again for data of another shape: callbacks may come before.
-        """
-        me, tracing, plain = weakref.ref(self), 0, getattr(self.model.train_step, "plain", self.model.train_step)
-
-        def watched(data: Any) -> Any:
-            nonlocal tracing
-            controller = me()
-            if controller is not None and not tracing:  # replicas are traced inside of each other's calls
+        def put_back() -> None:
+            if (controller := me()) is not None:
                 controller.put_back()
-            tracing += 1
-            try:
-                return plain(data)
-            finally:
-                tracing -= 1
 
-        watched.plain = plain  # type: ignore[attr-defined]
-        self.model.train_step = watched
+        self._backend.watch(self.model, put_back)
 
     def put_back(self) -> None:
         """Give everything the flags of the segment again, if the run is not over, and say what others have changed."""
@@ -125,10 +118,7 @@ class Controller:
     def end(self) -> None:
         """Watch the model no more: its flags are the user's again."""
         self._over = True
-        if plain := getattr(self.model.train_step, "plain", None):
-            del self.model.train_step
-            if self.model.train_step != plain:  # the user had given the model another one
-                self.model.train_step = plain
+        self._backend.unwatch(self.model)
 
     def follow(self, segment: Segment) -> None:
         """Take ``segment`` for the one entered last, as a resumed run does: its flags and modes, and nothing else."""
@@ -145,6 +135,7 @@ class Controller:
     def restore(self) -> None:
         """End the run and put back the flags that the user gave, with a train function that agrees with them."""
         self.end()
+        self._backend.settle(self.model)
         self._flags.restore()
         self._batch_norms.restore()
         self._switch.to(self._flags.signature() + self._batch_norms.signature())

@@ -8,6 +8,7 @@ is met, and its other paths, its aliases, stand for that name. So each container
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -125,8 +126,8 @@ class ModelTree:
 
     def parameter_counts(self) -> tuple[int, int]:
         """Return how many scalars are frozen now and how many trainable, of those that can be trained."""
-        every = sum(variable.shape.num_elements() for variable in self.trainable)
-        trainable = sum(variable.shape.num_elements() for variable in self.model.trainable_variables)
+        every = sum(math.prod(variable.shape) for variable in self.trainable)
+        trainable = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         return every - trainable, trainable
 
 

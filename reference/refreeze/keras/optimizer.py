@@ -21,7 +21,7 @@ from typing import Any
 import keras
 
 from refreeze.errors import Unsupported
-from refreeze.keras import private
+from refreeze.keras import backends, private
 from refreeze.keras.model import ModelTree
 from refreeze.keras.options import OptimizerState, SingleRates
 from refreeze.rates import Rates
@@ -170,7 +170,7 @@ def prebuild(tree: ModelTree) -> None:
     optimizer, inner = model.optimizer, _inner(model.optimizer)
     if optimizer.built and {*map(id, variables)}.issubset(map(id, private.built_over(inner))):
         return
-    with put_back_on_error(model), model.distribute_strategy.scope():
+    with put_back_on_error(model), backends.current().scope(model):
         if not optimizer.built:
             optimizer.build(variables)
             return

@@ -27,6 +27,9 @@ USED = {
     "Optimizer._learning_rate": _REFUSES,
     "Optimizer._variables": _REFUSES,
     "Optimizer._trainable_variables": _REFUSES,
+    "Optimizer._trainable_variables_indices": _REFUSES,
+    "Optimizer._accumulated_gradients": "on JAX the accumulated gradients of what is frozen are not emptied",
+    "JAXTrainer._get_jax_state": _REFUSES,
     "Model._compile_config": "no train step is kept: each switch traces one",
     "Model._compile_metrics": _TRACES_TWICE,
     "Model._symbolic_build": _TRACES_TWICE,
@@ -86,6 +89,44 @@ def own_variables(optimizer: Any) -> list[Any]:
 def built_over(optimizer: Any) -> list[Any]:
     """Return the variables that the optimizer has been built over."""
     return list(_get(optimizer, "Optimizer._trainable_variables"))
+
+
+@contextlib.contextmanager
+def shown_as_built_over(optimizer: Any, variables: list[Any]) -> Iterator[None]:
+    """Let ``optimizer``, built over more, be built over ``variables`` alone for a while; each keeps its own slots."""
+    with contextlib.ExitStack() as stack:
+        for one in {id(one): one for one in (optimizer, getattr(optimizer, "inner_optimizer", optimizer))}.values():
+            before = built_over(one), _get(one, "Optimizer._trainable_variables_indices")
+            stack.callback(_show, one, *before)
+            _show(one, list(variables), {key: before[1][key] for key in map(id, variables)})
+        yield
+
+
+def _show(optimizer: Any, variables: list[Any], indices: dict[int, int]) -> None:
+    # Not by setattr: Keras takes the variables in a list that is set so for the optimizer's own.
+    vars(optimizer).update(_trainable_variables=variables, _trainable_variables_indices=indices)
+
+
+def accumulators(optimizer: Any) -> list[tuple[Any, Any]]:
+    """Return each variable that the optimizer was built over, with what accumulates its gradients, if anything does."""
+    return list(zip(built_over(optimizer), getattr(optimizer, "_accumulated_gradients", ()), strict=False))
+
+
+def before_sorting(model: Any, call: Callable[[], None] | None) -> None:
+    """Have ``call`` called before Keras sorts values by the flags of a model on JAX, either way; None undoes it."""
+    for name in ("_get_jax_state", "jax_state_sync"):
+        plain = _get(type(model), f"JAXTrainer.{name}").__get__(model)
+        vars(model).pop(name, None)
+        if call is not None:
+            vars(model)[name] = _after(call, plain)
+
+
+def _after(first: Callable[[], None], then: Callable[..., Any]) -> Callable[..., Any]:
+    def both(*args: Any, **kwargs: Any) -> Any:
+        first()
+        return then(*args, **kwargs)
+
+    return both
 
 
 def forget_slots(optimizer: Any) -> None:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import keras
-
+from refreeze.keras import backends
 from refreeze.keras.controller import Controller
 from refreeze.schedule import Segment
 
@@ -78,23 +77,22 @@ class SegmentRun:
     """
 
     def __init__(self, controller: Controller, segment: Segment) -> None:
-        self._segment, self._model = segment, controller.model
+        self._segment, self._model, self._backend = segment, controller.model, backends.current()
         self._seconds, self._new = controller.enter(segment)
         self.frozen, self.trainable = controller.tree.parameter_counts()
         self.__wrapped__, self._calls = self._model.train_function, list[float]()
         self._model.train_function = self
 
-    def __call__(self, iterator: Any) -> Any:
+    def __call__(self, *args: Any) -> Any:
         begun = time.perf_counter()
         self._model.train_function = self.__wrapped__  # it may put another in its own place, once
-        logs = self.__wrapped__(iterator)
-        for value in keras.tree.flatten(logs):
-            keras.ops.convert_to_numpy(value)
+        outcome = self.__wrapped__(*args)
+        self._backend.wait(outcome)
         self._calls.append(time.perf_counter() - begun)
         self.__wrapped__ = self._model.train_function
         if self.__wrapped__ is not None and len(self._calls) <= MEASURED:
             self._model.train_function = self
-        return logs
+        return outcome
 
     def leave(self) -> None:
         """Stop measuring; this is called when training has failed, too."""

@@ -1,25 +1,18 @@
 """Switches: the compiled train step that goes with the flags (EXE-2, EXE-7).
 
-On TensorFlow a train step is compiled with the variables that are trainable when it is traced, and a later change of a
-flag changes nothing. So every change needs another train function: a new one each time (``Rebuild``), or one per set of
-flags, kept and put back (``Cached``).
+A train step is compiled with the variables that are trainable when it is traced, and a later change of a flag changes
+nothing, or the wrong thing. So every change needs another train function: a new one each time (``Rebuild``), or one per
+set of flags, kept and put back (``Cached``). How one is made is the backend's.
 """
 
 from __future__ import annotations
 
 import gc
-import logging
 from collections import OrderedDict
 from typing import Any, Protocol
 
-import keras
-
-from refreeze.errors import Unsupported
-from refreeze.keras import private
+from refreeze.keras import backends, private
 from refreeze.keras.options import Options
-from refreeze.keras.traces import forget_gradients
-
-_log = logging.getLogger("refreeze")
 
 
 class Switch(Protocol):
@@ -38,11 +31,11 @@ class Rebuild:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self._model, self._backend = model, backends.current()
 
     def to(self, signature: bytes) -> bool:
-        forget_gradients(self._model.train_function)
-        self._model.make_train_function(force=True)
+        self._backend.forget(self._model.train_function)
+        self._backend.make(self._model)
         return True
 
 
@@ -54,7 +47,7 @@ class Cached:
     """
 
     def __init__(self, model: Any, size: int = 16) -> None:
-        self._model, self._size = model, size
+        self._model, self._size, self._backend = model, size, backends.current()
         self._kept: OrderedDict[bytes, Any] = OrderedDict()
         self._compiled = self._identity()
 
@@ -68,14 +61,14 @@ class Cached:
         return private.compilation(model), *settings
 
     def to(self, signature: bytes) -> bool:
-        forget_gradients(self._model.train_function)
+        self._backend.forget(self._model.train_function)
         before = len(self._kept)
         if any(now is not then for now, then in zip(self._identity(), self._compiled, strict=True)):
             self._kept.clear()
             self._compiled = self._identity()
         new = signature not in self._kept
         if new:
-            self._model.make_train_function(force=True)
+            self._backend.make(self._model)
             self._kept[signature] = self._model.train_function
             while len(self._kept) > self._size:
                 self._kept.popitem(last=False)
@@ -88,28 +81,6 @@ class Cached:
         return new
 
 
-def build_metrics_first(model: Any) -> None:
-    """Make the next call of the model's train function build the compiled metrics before it traces the step.
-
-    Keras builds them inside the first trace on TensorFlow; a trace that creates variables is done again.
-    """
-    build, function = private.metrics_builder(model), model.train_function
-    if build is None or model.run_eagerly:
-        return
-
-    def first(iterator: Any) -> Any:
-        model.train_function = function
-        try:
-            build(data_batch=iterator.element_spec)
-        except Exception:  # the data or the model is of a kind that Keras cannot build ahead: then it traces twice
-            _log.debug("metrics could not be built ahead", exc_info=True)
-        return function(iterator)
-
-    model.train_function = first
-
-
 def make_switch(model: Any, options: Options) -> Switch:
-    """Return the switch that the options name; raises ``Unsupported`` for another backend."""
-    if keras.backend.backend() != "tensorflow":
-        raise Unsupported(f"the engine runs on Keras' TensorFlow backend, and this is {keras.backend.backend()}")
+    """Return the switch that the options name."""
     return Cached(model, options.cache_size) if options.switch == "cached" else Rebuild(model)

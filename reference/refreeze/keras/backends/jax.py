@@ -1,0 +1,83 @@
+"""JAX: a train step is a function of values, and what it updates is what Keras hands it as trainable.
+
+While an epoch lasts, the variables of a model are empty, and Keras holds their values in lists, sorted by the flags. So
+values go back into the variables before a flag changes, and flags that something else has changed are put back before
+Keras sorts by them. One optimizer has the slots of all variables; while a step is traced it shows itself as built over
+those alone that train, with their own slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import keras
+
+from refreeze.errors import Unsupported
+from refreeze.keras import private
+from refreeze.keras.backends import Backend
+
+
+class Jax(Backend):
+    """JAX in one process, on any number of devices: the values are always those of one model."""
+
+    def check(self, model: Any) -> None:
+        if keras.config.is_nnx_enabled():
+            raise Unsupported("Keras runs on flax.nnx here, whose train step is another; unset KERAS_NNX_ENABLED")
+        if (processes := jax.process_count()) > 1:
+            raise Unsupported(f"JAX runs in {processes} processes; the engine runs in one, on any number of devices")
+
+    def settle(self, model: Any) -> None:
+        model.jax_state_sync()
+
+    def watch(self, model: Any, put_back: Callable[[], None]) -> None:
+        super().watch(model, put_back)
+        private.before_sorting(model, put_back)
+
+    def unwatch(self, model: Any) -> None:
+        super().unwatch(model)
+        private.before_sorting(model, None)
+
+    def make(self, model: Any) -> None:
+        # The step is a new object each time: JAX would find the executable of another set of the same shapes.
+        plain, own = model.train_step, "train_step" in vars(model)
+
+        def step(state: Any, data: Any) -> Any:
+            optimizer, trainable = model.optimizer, model.trainable_variables
+            with private.shown_as_built_over(optimizer, trainable):
+                logs, (weights, others, slots, metrics) = plain(state, data)
+            if weights:
+                slots = _emptied(optimizer, {*map(id, trainable)}, state[2], slots)
+            return logs, (weights, others, slots, metrics)
+
+        model.train_step = step
+        model.make_train_function(force=True)
+        if own:
+            model.train_step = plain
+        else:
+            del model.train_step
+
+    def wait(self, outcome: Any) -> None:
+        jax.block_until_ready(outcome)
+
+
+def _emptied(optimizer: Any, trained: set[int], before: Any, after: Any) -> list[Any]:
+    """Return the optimizer's values, with the accumulated gradients of frozen variables zero after a full window.
+
+    On TensorFlow and torch Keras empties all of them then, on JAX those that train.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    frozen = {id(slot) for of, slot in private.accumulators(inner) if id(of) not in trained}
+    if not frozen:
+        return list(after)
+    places = [id(variable) for variable in optimizer.variables]
+    steps = before[places.index(id(private.own_variables(inner)[0]))] + 1
+    full = steps % inner.gradient_accumulation_steps == 0
+    return [
+        jax.numpy.where(full, jax.numpy.zeros_like(value), value) if place in frozen else value
+        for place, value in zip(places, after, strict=True)
+    ]
+
+
+BACKEND = Jax()
