@@ -1,6 +1,6 @@
 """The training handler: every method of VL3D's under its name, and the order of the receptive fields."""
 
-# ruff: noqa: N803, N806 (VL3D's names)
+# ruff: noqa: N806 (VL3D's names)
 
 from __future__ import annotations
 
