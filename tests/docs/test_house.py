@@ -77,7 +77,7 @@ def test_the_tests_lie_as_the_package_does():
     files = {path.stem.removeprefix("test_") for path in tests.glob("test_*.py")}
     folders = {path.parent.name for path in tests.glob("*/test_*.py")}
     assert files - rooms() <= {"import", "typing"}
-    assert folders - rooms() <= {"docs", "fuzz", "peers", "pytorch"}
+    assert folders - rooms() <= {"docs", "fuzz", "peers", "proofs", "pytorch"}
     assert "torch" not in folders, "it would be imported in place of PyTorch, which need not be installed"
 
 
