@@ -1,4 +1,4 @@
-"""Hypothesis strategies: policies as expressions, per-tick states, vl3d runs. Valid by construction, simplest first.
+"""Hypothesis strategies: policies as expressions, and per-tick states. Valid by construction, simplest first.
 
 An expression is a nested tuple, ``("during", ("always", ("a",)), 2, 4)``: it prints as what it is, ``policy_of`` makes
 a policy of it, and ``per_tick.says`` says independently what it means.
@@ -10,7 +10,7 @@ from typing import Any
 
 import refreeze
 from hypothesis import strategies as st
-from per_tick import Says, units
+from per_tick import Says
 from refreeze import Policy, Segment
 
 NAMES = ("a", "b", "c", "d")
@@ -121,42 +121,3 @@ def encodings(draw: st.DrawFn, run: list[Says]) -> list[Segment]:
             last = found.pop()
             found.append(Segment(last.start, tick + 1, last.frozen, last.learning_rate, last.bn_frozen))
     return found
-
-
-STARTS = st.integers(0, 8)
-
-
-@st.composite
-def vl3d_specs(
-    draw: st.DrawFn,
-    declared: tuple[str, ...],
-    rates: st.SearchStrategy[float] = RATES,
-    starts: st.SearchStrategy[int] = STARTS,
-) -> dict[str, Any]:
-    some = st.lists(st.sampled_from(declared), unique=True, min_size=1)
-    forms = [["head", "body"], ["body/deep", "body/conv1"], ["*conv?", "st*"], [{"each": "body/*"}], [{"each": "*e*"}]]
-    whole = "body/deep/conv3" in declared and "head" in declared
-    layers = draw(some | st.sampled_from(["all", "all_reverse", [{"each": "*"}], *(forms if whole else [])]))
-    start = draw(starts)
-    n = len(units(layers, declared))
-    optional = {
-        "strategy": draw(st.none() | _strategies("round_robin", n) | _strategies("random", n)),
-        "initial_learning_rate": draw(st.none() | rates),
-    }
-    said = {key: value for key, value in optional.items() if value is not None or draw(st.booleans())}
-    return {"layers": layers, "training_interval": [start, draw(st.integers(start + 1, start + 16))], **said}
-
-
-@st.composite
-def _strategies(draw: st.DrawFn, kind: str, n: int) -> dict[str, Any]:
-    found = {"type": kind, "window_size": draw(st.integers(1, n)), "iterative_span": draw(st.integers(1, 5))}
-    return found | ({"seed": draw(WORDS)} if kind == "random" and draw(st.booleans()) else {})
-
-
-@st.composite
-def vl3d_runs(
-    draw: st.DrawFn, rates: st.SearchStrategy[float] = RATES, starts: st.SearchStrategy[int] = STARTS
-) -> tuple[list[dict[str, Any]], list[str], int]:
-    """Return a configuration, the declared layers, and the epochs; with few ``starts``, rates may conflict."""
-    declared = LAYERS[: draw(st.integers(1, len(LAYERS)))]
-    return draw(st.lists(vl3d_specs(declared, rates, starts), min_size=1, max_size=3)), list(declared), draw(TOTALS)

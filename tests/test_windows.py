@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 import pytest
+from brute_force import draw, philox, words
 from hypothesis import example, given
 from hypothesis import strategies as st
-from per_tick import draw, philox, words
 from refreeze import (
     InvalidSpec,
     always,

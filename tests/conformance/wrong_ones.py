@@ -12,7 +12,9 @@ import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SOURCE = Path(__file__).with_name("brute_force.py").read_text(encoding="utf-8")
+import brute_force
+
+SOURCE = Path(brute_force.__file__).read_text(encoding="utf-8")
 
 
 class W(NamedTuple):
@@ -95,9 +97,9 @@ WRONG = [
     W("vl3d", "other = j + word % (n - j)", "other = word % n", "RND-2-agrees"),
     W("vl3d", "places[j], places[other] = places[other], places[j]", "places[j] = places[other]", "RND-2"),
     W("vl3d", "return places[:window]", "return places[-window:]", "RND-2-agrees"),
-    W("vl3d", "words(seed, number, k), list", 'words(__import__("random").randrange(9), number, k), list',
+    W("vl3d", "words(seed, number, k))", 'words(__import__("random").randrange(9), number, k))',
       "RES-1-what RND-2-agrees"),
-    W("vl3d", "words(seed, number, k), list", "words(seed, number, asked.append(k) or len(asked)), list", "RES-1-what"),
+    W("vl3d", "words(seed, number, k))", "words(seed, number, asked.append(k) or len(asked)))", "RES-1-what"),
     # names
     W("vl3d", "[[name] for name in names]", "[[name] for name in sorted(names)]", "NAM-1-all"),
     W("vl3d", "units = units[::-1]", "units = units", "NAM-1-all"),

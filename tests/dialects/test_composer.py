@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 from refreeze import InvalidSpec, NeedsModel, UnknownName, segments
 from refreeze.dialects.composer import DIALECT
 from refreeze.dialects.fields import exactly_share
-from twins import LAYERS, SHARES
 
 TEN = [f"layer{i}" for i in range(11)]
+SHARES = st.one_of(
+    st.integers(0, 1),
+    st.integers(0, 100).map(lambda percent: percent / 100),
+    st.integers(1, 9).flatmap(lambda q: st.integers(0, q).map(lambda p: f"{p}/{q}")),
+)
 
 
 def counts(total, names=TEN, **config):
@@ -91,7 +95,7 @@ BAD = [
 @pytest.mark.parametrize(("config", "kind", "message"), BAD, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_bad_configuration_is_rejected_with_the_place_and_what_is_allowed(config, kind, message):
     with pytest.raises(kind) as caught:
-        DIALECT.policy(config, LAYERS, total=9)
+        DIALECT.policy(config, ["stem", "head"], total=9)
     assert type(caught.value) is kind
     assert str(caught.value).startswith(message)
 

@@ -1,9 +1,11 @@
 """fastai: freeze_to by slices, the calls as functions and as a schedule, inference mode, errors."""
 
+import brute_force
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import InvalidSpec, UnknownName, segments
+from refreeze.conformance.catalogue import CASES
 from refreeze.dialects.fastai import (
     DIALECT,
     bn_freeze,
@@ -14,8 +16,8 @@ from refreeze.dialects.fastai import (
     unfreeze,
 )
 from refreeze.dialects.targets import Target
-from twins import LAYERS, expanded, fastai_cases, grouped
 
+LAYERS = ("stem", "body/conv1", "body/bn", "body/conv10", "neck", "head")
 GROUPS = [["stem"], ["body/conv1", "body/bn", "body/conv10"], ["neck", "head"]]
 
 
@@ -68,15 +70,15 @@ def test_unfreeze_and_bn_freeze_false_are_not_the_same():
     assert in_inference_mode(model, ["body/bn"]) == {"body/bn"}
 
 
-@given(case=fastai_cases)
-def test_the_schedule_is_what_the_calls_do_one_after_the_other(case):
-    groups = grouped(case.config["groups"], case.names)
-    norms = expanded(case.config.get("batch_norm", []), case.names)
-    governed = {name for group in groups for name in group}
-    policy = DIALECT.policy(case.config, case.names, total=case.total)
-    model = learner()
-    for epoch in range(case.total):
-        for call in case.config["calls"]:
+@given(CASES["fastai"].requests)
+def test_the_schedule_is_what_the_calls_do_one_after_the_other(request):
+    config, names = request["config"], request["names"]
+    groups, governed = brute_force.groups_of(config["groups"], names)
+    norms = brute_force.flat(brute_force.select(config.get("batch_norm", []), names))
+    policy = DIALECT.policy(config, names, total=request["total"])
+    model = {name: Target() for name in names}
+    for epoch in range(request["total"]):
+        for call in config["calls"]:
             match call:
                 case {"at": at, "call": "bn_freeze", "do_freeze": flag} if at == epoch:
                     bn_freeze(model, flag, norms)
@@ -88,13 +90,12 @@ def test_the_schedule_is_what_the_calls_do_one_after_the_other(case):
         assert policy.at(epoch).bn_frozen == in_inference_mode(model, norms)
 
 
-@given(case=fastai_cases, data=st.data())
-def test_only_the_order_within_an_epoch_counts(case, data):
-    calls = case.config["calls"]
-    epochs = sorted({call["at"] for call in calls})
-    order = data.draw(st.permutations(epochs))
-    regrouped = [call for epoch in order for call in calls if call["at"] == epoch]
-    one, two = (DIALECT.policy(case.config | {"calls": c}, case.names, total=24) for c in (calls, regrouped))
+@given(request=CASES["fastai"].requests, data=st.data())
+def test_only_the_order_within_an_epoch_counts(request, data):
+    config, names = request["config"], request["names"]
+    order = data.draw(st.permutations(sorted({call["at"] for call in config["calls"]})))
+    regrouped = [call for epoch in order for call in config["calls"] if call["at"] == epoch]
+    one, two = (DIALECT.policy(c, names, total=24) for c in (config, config | {"calls": regrouped}))
     assert segments(one, 24) == segments(two, 24)
 
 

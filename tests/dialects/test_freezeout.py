@@ -2,12 +2,13 @@
 
 import math
 
+import brute_force
 import pytest
 from hypothesis import given
 from refreeze import InvalidSpec
+from refreeze.conformance.catalogue import CASES
 from refreeze.dialects import dialect
 from refreeze.dialects.freezeout import DIALECT
-from twins import LAYERS, Case, every, freezeout_cases, meant
 
 THREE = ("stem", "body", "head")
 
@@ -34,30 +35,30 @@ def test_a_single_layer_and_t_0_of_the_whole_run_freeze_nothing():
     assert starts(10, t_0=1) == [None, None, None]
 
 
-def script(case: Case):
+def script(config, units, total):
     """As the script works: rates by layer and step, of layers that are active; in floats, as there."""
-    t_0 = case.config.get("t_0", 0.8)
+    t_0 = config.get("t_0", 0.8)
     t_0 = int(t_0.split("/")[0]) / int(t_0.split("/")[1]) if isinstance(t_0, str) else t_0
-    power = ["linear", "squared", "cubic"].index(case.config.get("how_scale", "cubic")) + 1
-    units = meant(case)
+    power = ["linear", "squared", "cubic"].index(config.get("how_scale", "cubic")) + 1
     for i, name in ((i, name) for i, unit in enumerate(units) for name in unit):
         lr_ratio = 1.0 if i == len(units) - 1 else (t_0 + (1 - t_0) * i / (len(units) - 1)) ** power
-        max_j = case.total * lr_ratio
-        for j in range(case.total):
-            scale = 0.05 / lr_ratio if case.config.get("scale_lr", True) else 0.05
+        max_j = total * lr_ratio
+        for j in range(total):
+            scale = config.get("learning_rate", 0.1) / 2 / (lr_ratio if config.get("scale_lr", True) else 1)
             yield name, j, scale * (1 + math.cos(math.pi * j / max_j))
 
 
-@given(case=freezeout_cases)
-def test_the_rates_are_those_of_the_script_while_a_layer_trains(case):
-    rates = DIALECT.learning_rates(case.config, case.names, total=case.total)
-    policy = DIALECT.policy(case.config, case.names, total=case.total)
-    for name, step, expected in script(case):
+@given(CASES["freezeout"].requests)
+def test_the_rates_are_those_of_the_script_while_a_layer_trains(request):
+    config, names, total = request["config"], request["names"], request["total"]
+    units = brute_force.layers_of(config, names)
+    rates, policy = (ask(config, names, total=total) for ask in (DIALECT.learning_rates, DIALECT.policy))
+    for name, step, expected in script(config, units, total):
         if name not in policy.frozen_at(step):
             assert rates.learning_rates_at(step)[name] == pytest.approx(expected, rel=1e-9, abs=1e-15)
-    for step in range(case.total):
-        assert rates.learning_rates_at(step).keys() == every(meant(case)) - policy.frozen_at(step)
-    assert case.total == 0 or rates.names == every(meant(case))
+    every = {*brute_force.flat(units)}
+    assert all(rates.learning_rates_at(step).keys() == every - policy.frozen_at(step) for step in range(total))
+    assert total == 0 or rates.names == every
 
 
 def test_the_rates_start_at_the_peak_and_change_at_every_step():
@@ -95,5 +96,5 @@ BAD = [
 @pytest.mark.parametrize("ask", [DIALECT.policy, DIALECT.learning_rates], ids=["policy", "rates"])
 def test_a_bad_configuration_is_rejected_with_the_place_and_what_is_allowed(config, message, ask):
     with pytest.raises(InvalidSpec) as caught:
-        ask(config, LAYERS, total=9)
+        ask(config, THREE, total=9)
     assert str(caught.value).startswith(message)

@@ -1,11 +1,13 @@
 """Gradual unfreezing: groups, discriminative rates, errors."""
 
+import brute_force
 import pytest
 from hypothesis import given
 from refreeze import InvalidSpec, NeedsModel, UnknownName, segments
+from refreeze.conformance.catalogue import CASES
 from refreeze.dialects.gradual import DIALECT
-from twins import LAYERS, gradual_cases, grouped
 
+LAYERS = ("stem", "body/conv1", "body/bn", "body/conv10", "neck", "head")
 GROUPS = [["stem"], ["body"], ["neck", "head"]]
 
 
@@ -25,12 +27,12 @@ def test_a_single_group_is_never_frozen():
     assert DIALECT.policy({"groups": [["a"]]}, total=9).frozen_at(0) == set()
 
 
-@given(case=gradual_cases)
-def test_each_group_learns_by_the_factor_slower_than_the_one_after_it(case):
-    config = case.config | {"learning_rate": 0.01, "factor": 2.6}
-    rates = DIALECT.learning_rates(config, case.names, total=case.total)
-    groups = grouped(case.config.get("groups") or [[name] for name in case.names], case.names)
-    assert rates.names == DIALECT.policy(case.config, case.names, total=case.total).names
+@given(CASES["gradual"].requests)
+def test_each_group_learns_by_the_factor_slower_than_the_one_after_it(request):
+    config, names, total = request["config"], request["names"], request["total"]
+    rates = DIALECT.learning_rates(config | {"learning_rate": 0.01, "factor": 2.6}, names, total=total)
+    groups = brute_force.groups_of(config.get("groups") or [[name] for name in names], names)[0]
+    assert rates.names == DIALECT.policy(config, names, total=total).names
     assert list(rates.boundaries(0, 100)) == []
     at = rates.learning_rates_at(17)
     for depth, group in enumerate(reversed(groups)):

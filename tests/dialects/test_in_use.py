@@ -1,62 +1,8 @@
-"""The schedules in use, and LISA's variants: each against a second definition, its schema, its errors, its rates.
+"""The schedules in use, and LISA's variants: errors and rates."""
 
-The second definition is the kit's, ``brute_force``, which looks at every tick; so are the cases. Installed originals
-are compared in ``peers``.
-"""
-
-import importlib.util
-import json
-from pathlib import Path
-
-import jsonschema
-import msgspec
 import pytest
-from hypothesis import given
-from per_tick import Says, encode
-from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName, segments
-from refreeze.conformance.cases import in_use, literature
+from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName
 from refreeze.dialects import dialect
-
-_SPEC = importlib.util.spec_from_file_location(
-    "brute_force", Path(__file__).parents[1] / "conformance" / "brute_force.py"
-)
-brute_force = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(brute_force)
-REQUESTS = {name: cases.requests for name, cases in in_use.CASES.items()} | {
-    "badam in blocks": in_use.badam(listed=True),
-    "lisa as axolotl": literature.as_axolotl(),
-    "lisa in other keys": literature.as_axolotl().map(lambda request: literature.in_other_keys(request)[0]),
-    "luxonis in shares": in_use.luxonis(share=True),
-    "luxonis in a model": in_use.luxonis().map(lambda request: in_use.nodes_of_a_model(request)[0]),
-    "nemo in a model": in_use.nemo().map(lambda request: in_use.in_a_model(request)[0]),
-    "fts alone": in_use.fts()
-    .filter(lambda request: "epoch_transitions_only" not in request["config"])
-    .map(lambda request: in_use.phases_alone(request)[0]),
-    "stop_after of a share": in_use.stop_after(frac=True),
-}
-
-
-@pytest.mark.parametrize("name", REQUESTS)
-def test_every_tick_means_what_the_second_definition_says(name):
-    @given(REQUESTS[name])
-    def check(request):
-        found, names, total, per = (
-            dialect(name.split()[0]),
-            request["names"],
-            request["total"],
-            request["steps_per_epoch"],
-        )
-        policy = found.policy(request["config"], names, total=total, steps_per_epoch=per)
-        at = brute_force.DIALECTS[found.name](request["config"], names, total, per)
-        assert segments(policy, total) == encode(lambda tick: Says(frozenset(at(tick)[0])), total)
-        assert policy.names <= {*names}
-        config = found.parse(request["config"])
-        assert found.parse(config) == found.parse(json.loads(json.dumps(request["config"]))) == config
-        assert found.parse(msgspec.to_builtins(config)) == config
-        jsonschema.validate({"dialect": found.name, "config": request["config"]}, found.file_schema())
-
-    check()
-
 
 ONE_OF = "config = {} must be an object with exactly one of freeze_finetune_updates, "
 PHASE = {"params": ["a"]}

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName
+from refreeze.conformance.catalogue import CASES
 from refreeze.dialects.kempner import (
     DEFAULT_MODULE_PATTERNS,
     DIALECT,
@@ -19,7 +20,10 @@ from refreeze.dialects.kempner import (
     freeze_params,
 )
 from refreeze.dialects.targets import Target
-from twins import MODULES, PARAMETERS, PATTERNS, kempner_cases
+
+PARAMETERS = ("enc.1.w", "enc.1.b", "enc.10.w", "emb.w", "dec.w", "head.w", "head.b")
+PATTERNS = {"encoder": ["enc.*", "emb.*"], "ones": ["enc.1*", "nothing"], "tail": ["head.*", "dec.*"]}
+MODULES = (*PATTERNS, "*.w", "enc.1.?", "[eh]*", "enc.*", "head.b")
 
 SIZES = dict(zip(PARAMETERS, (1, 2, 4, 8, 16, 32, 64), strict=True))
 
@@ -241,13 +245,15 @@ def test_modules_are_checked_in_the_base_and_in_applied_stages(step):
 
 
 # The dialect ---------------------------------------------------------------------------------------------------------
-@given(case=kempner_cases)
-def test_the_schedule_freezes_what_the_functions_freeze(case):
-    config = DIALECT.parse(case.config)
-    policy = DIALECT.policy(config, case.names, total=case.total)
-    for step in range(case.total):
+@given(CASES["kempner"].requests)
+def test_the_schedule_freezes_what_the_functions_freeze(request):
+    config = DIALECT.parse(request["config"])
+    policy = DIALECT.policy(config, request["names"], total=request["total"])
+    for step in range(request["total"]):
+        target = {name: Target(1) for name in request["names"]}
         active = effective_freeze(step, config.freeze, config.freeze_schedule, config.valid_modules)
-        assert policy.frozen_at(step) == mask(active, config.module_patterns)
+        apply_freeze_specs(target, active, config.module_patterns)
+        assert policy.frozen_at(step) == frozen_of(target)
 
 
 def test_the_aliases_of_kempnerforge_are_the_default():

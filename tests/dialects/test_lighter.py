@@ -5,11 +5,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName, segments, steps_per_epoch
+from refreeze.conformance.cases.lighter import requests
 from refreeze.dialects import Run
 from refreeze.dialects.lighter import DIALECT, Freezer, freezers, policy
-from twins import PARAMETERS, lighter_cases
-from twins import freezers as freezer_configs
 
+PARAMETERS = ("enc.1.w", "enc.1.b", "enc.10.w", "emb.w", "dec.w", "head.w", "head.b")
 MODEL = (
     "model.embedding.weight",
     "model.encoder.layer1.weight",
@@ -160,26 +160,31 @@ def test_the_entries_are_released_one_by_one_names_first(times, released):
     assert found.names == {"emb.w", "dec.w", "enc.1.w", "enc.1.b", "enc.10.w"}
 
 
-@given(case=lighter_cases, data=st.data())
-def test_freezers_commute_and_repeat_nothing(case, data):
-    shuffled = data.draw(st.permutations(case.config + case.config[:1]))
-    one, two = (DIALECT.policy(c, case.names, total=24, steps_per_epoch=2) for c in (case.config, shuffled))
-    assert segments(one, 24) == segments(two, 24)
+def run(config, request, total=24, per=2):
+    return segments(DIALECT.policy(config, request["names"], total=total, steps_per_epoch=per), total)
 
 
-@given(freezer=freezer_configs())
-def test_a_string_means_a_list_of_one(freezer):
+@given(request=requests(), data=st.data())
+def test_freezers_commute_and_repeat_nothing(request, data):
+    config = request["config"]
+    assert run(config, request) == run(data.draw(st.permutations(config + config[:1])), request)
+
+
+@given(requests(least=1, most=1))
+def test_a_string_means_a_list_of_one(request):
+    (freezer,) = request["config"]
     listed = {key: [value] if isinstance(value, str) else value for key, value in freezer.items()}
-    one, two = (DIALECT.policy([f], PARAMETERS, total=24) for f in (freezer, listed))
-    assert segments(one, 24) == segments(two, 24)
+    assert run([freezer], request) == run([listed], request)
 
 
-@given(freezer=freezer_configs(), per=st.integers(1, 5))
-def test_epochs_convert_by_the_steps_in_an_epoch(freezer, per):
+@given(request=requests(least=1, most=1), per=st.integers(1, 5))
+def test_epochs_convert_by_the_steps_in_an_epoch(request, per):
     """Without until_step a freezer says the same of every step in an epoch."""
-    freezer = {key: value for key, value in freezer.items() if key != "until_step"}
-    in_steps = DIALECT.policy([freezer], PARAMETERS, total=30, steps_per_epoch=per)
-    in_epochs = DIALECT.policy([freezer], PARAMETERS, total=30)
+    (freezer,) = request["config"]
+    config = [{key: value for key, value in freezer.items() if key != "until_step"}]
+    in_steps, in_epochs = (
+        DIALECT.policy(config, request["names"], total=30, steps_per_epoch=steps) for steps in (per, 1)
+    )
     assert all(in_steps.frozen_at(step) == in_epochs.frozen_at(step // per) for step in range(30))
 
 

@@ -1,10 +1,11 @@
 """LISA: the draws, what always trains, errors."""
 
+import brute_force
 import pytest
 from hypothesis import given
 from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName, random_window, segments
+from refreeze.conformance.catalogue import CASES
 from refreeze.dialects.lisa import DIALECT
-from twins import expanded, lisa_cases, meant
 
 NAMES = ("embed", "h0", "h1", "h2", "h3", "head")
 CONFIG = {"n_layers": 2, "step_interval": 5, "always_on": ["embed", "head"], "seed": 7}
@@ -18,23 +19,27 @@ def test_the_drawn_layers_train_and_the_others_are_frozen():
     assert policy.names == set(NAMES)
 
 
-@given(case=lisa_cases)
-def test_as_many_layers_train_as_asked_for_and_some_always(case):
-    policy = DIALECT.policy(case.config, case.names, total=case.total)
-    always_on = set(expanded(case.config["always_on"] or [], case.names))
-    for step in range(case.total):
-        assert not policy.frozen_at(step) & always_on
-        trained = policy.names - policy.frozen_at(step) - always_on
-        units = [unit for unit in meant(case) if always_on.isdisjoint(unit)]
-        assert sum(trained.issuperset(unit) for unit in units) == case.config["n_layers"]
+def policy(request, total):
+    return DIALECT.policy(request["config"], request["names"], total=total)
+
+
+@given(CASES["lisa"].requests)
+def test_as_many_layers_train_as_asked_for_and_some_always(request):
+    config, names = request["config"], request["names"]
+    always_on = {*brute_force.flat(brute_force.select(config.get("always_on", []), names))}
+    units = [unit for unit in brute_force.layers_of(config, names) if always_on.isdisjoint(unit)]
+    found = policy(request, request["total"])
+    for step in range(request["total"]):
+        assert not found.frozen_at(step) & always_on
+        trained = found.names - found.frozen_at(step) - always_on
+        assert sum(trained.issuperset(unit) for unit in units) == config["n_layers"]
         assert all(trained.issuperset(unit) or trained.isdisjoint(unit) for unit in units)
 
 
-@given(case=lisa_cases)
-def test_a_longer_run_begins_like_a_shorter_one(case):
+@given(CASES["lisa"].requests)
+def test_a_longer_run_begins_like_a_shorter_one(request):
     """So a resumed run draws what the uninterrupted one would have drawn."""
-    long, short = (segments(DIALECT.policy(case.config, case.names, total=t), 24) for t in (24, 3))
-    assert long == short
+    assert segments(policy(request, 24), 24) == segments(policy(request, 3), 24)
 
 
 BAD = [

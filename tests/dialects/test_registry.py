@@ -3,17 +3,14 @@
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 from decimal import Decimal
 from typing import Annotated, Literal
 
 import jsonschema
 import msgspec
 import pytest
-from hypothesis import given
 from refreeze import InvalidSpec, always
 from refreeze.dialects import BUILT_IN, Dialect, dialect, dialects, lighter
-from twins import TWINS
 
 
 class Names(msgspec.Struct, forbid_unknown_fields=True):
@@ -101,18 +98,6 @@ def test_an_unknown_dialect_is_an_error_that_lists_the_known(install):
         dialect("ligther")
 
 
-@pytest.mark.parametrize("name", TWINS)
-def test_a_configuration_is_its_own_plain_data(name):
-    @given(case=TWINS[name].cases)
-    def check(case):
-        found = dialect(name)
-        config = found.parse(case.config)
-        assert found.parse(config) == found.parse(msgspec.to_builtins(config)) == config
-        assert found.parse(json.loads(json.dumps(case.config))) == config
-
-    check()
-
-
 @pytest.mark.parametrize(("total", "per", "message"), [(-1, 1, "total = -1"), (1, 0, "steps_per_epoch = 0")])
 def test_the_run_is_checked(total, per, message):
     for ask in (lighter.DIALECT.policy, lighter.DIALECT.learning_rates):
@@ -130,15 +115,6 @@ def test_the_schema_is_one_and_names_the_dialect(name):
 
 def is_valid(name, file):
     return jsonschema.Draft202012Validator(dialect(name).file_schema()).is_valid(file)
-
-
-@pytest.mark.parametrize("name", TWINS)
-def test_the_schema_accepts_what_the_dialect_accepts(name):
-    @given(case=TWINS[name].cases)
-    def check(case):
-        assert is_valid(name, {"dialect": name, "config": case.config})
-
-    check()
 
 
 @pytest.mark.parametrize("value", [{"a"}, frozenset("a"), Decimal("0.1"), range(2), b"a"], ids=repr)

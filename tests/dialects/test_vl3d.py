@@ -3,12 +3,14 @@
 import math
 import tracemalloc
 
+import brute_force
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from per_tick import encode, outcome, units, vl3d
 from refreeze import Conflict, EmptySelection, InvalidSpec, NeedsModel, UnknownName, segments
+from refreeze.conformance import cases as kit
+from refreeze.conformance.cases.vl3d import requests
 from refreeze.dialects.vl3d import (
     DIALECT,
     Random,
@@ -19,56 +21,52 @@ from refreeze.dialects.vl3d import (
     handle_round_robin_freezing,
     resolve_layers,
 )
-from strategies import LAYERS, WORDS, vl3d_runs, vl3d_specs
-
-ONE_RATE = st.just(0.1)
+from strategies import LAYERS, WORDS
 
 
-@given(vl3d_runs(starts=st.integers(0, 2)))
-def test_the_segments_are_what_a_scan_of_every_epoch_finds(run):
-    config, names, total = run
-    """Or a conflict, at the first epoch of the run that has one (SCH-6)."""
-    scanned = outcome(lambda: encode(lambda tick: vl3d(config, names, tick), total))
-    assert outcome(lambda: segments(DIALECT.policy(config, names, total=total), total)) == scanned
+def told(request, tick):
+    """Return what the second definition says about an epoch: what is frozen, and the rate that is set."""
+    frozen, rates, _ = brute_force.vl3d(request["config"], request["names"], request["total"], 1)(tick)
+    return frozen, min(rates, default=None)
 
 
-@given(vl3d_runs(ONE_RATE))
-def test_boundaries_list_every_epoch_where_the_answer_changes_or_a_rate_is_set(run):
-    config, names, total = run
-    listed = set(DIALECT.policy(config, names, total=total).boundaries(0, total))
+@given(requests())
+def test_boundaries_list_every_epoch_where_the_answer_changes_or_a_rate_is_set(request):
+    total = request["total"]
+    listed = set(DIALECT.policy(request["config"], request["names"], total=total).boundaries(0, total))
     for tick in range(1, total):
-        before, now = vl3d(config, names, tick - 1), vl3d(config, names, tick)
-        if now.frozen != before.frozen or now.rates:
+        before, now = told(request, tick - 1), told(request, tick)
+        if now[0] != before[0] or now[1]:
             assert tick in listed, f"epoch {tick}: {before} -> {now}"
 
 
-@given(vl3d_runs(ONE_RATE))
-def test_SCH_5_compute_schedule_says_what_changes_and_when(run):
+@given(requests().filter(lambda request: request["names"]))
+def test_SCH_5_compute_schedule_says_what_changes_and_when(request):
     """Strictly increasing epochs, layers in declaration order; done in turn, the operations are the run."""
-    config, names, total = run
-    op_epoch, ops, lrs = compute_schedule(config, total, names)
+    total, names = request["total"], request["names"]
+    op_epoch, ops, lrs = compute_schedule(request["config"], total, names)
     assert len(op_epoch) == len(ops) == len(lrs)
     assert op_epoch == sorted(set(op_epoch) & set(range(total)))
     frozen: set[str] = set()
     for tick in range(total):
-        told = vl3d(config, names, tick)
+        expected, rate = told(request, tick)
         if tick in op_epoch:
             index = op_epoch.index(tick)
             assert set(ops[index]) == {"freeze", "unfreeze"}
             assert all(changed == sorted(changed, key=names.index) for changed in ops[index].values())
             assert not frozen & set(ops[index]["freeze"])
             assert frozen >= set(ops[index]["unfreeze"])
-            assert lrs[index] == min(told.rates, default=None)
-            assert ops[index]["freeze"] or ops[index]["unfreeze"] or lrs[index] is not None
+            assert lrs[index] == rate
+            assert ops[index]["freeze"] or ops[index]["unfreeze"] or rate is not None
             frozen = (frozen | set(ops[index]["freeze"])) - set(ops[index]["unfreeze"])
         else:
-            assert not told.rates
-        assert frozen == told.frozen, f"epoch {tick}"
+            assert rate is None
+        assert frozen == expected, f"epoch {tick}"
 
 
-@given(vl3d_runs(ONE_RATE), st.integers(0, 30))
-def test_SCH_4_a_shorter_run_has_the_first_operations_of_a_longer_one(run, more):
-    config, names, total = run
+@given(requests(), st.integers(0, 30))
+def test_SCH_4_a_shorter_run_has_the_first_operations_of_a_longer_one(request, more):
+    config, names, total = request["config"], request["names"], request["total"]
     op_epoch, *rest = compute_schedule(config, total + more, names)
     n = sum(epoch < total for epoch in op_epoch)
     assert compute_schedule(config, total, names) == (op_epoch[:n], *(part[:n] for part in rest))
@@ -77,12 +75,13 @@ def test_SCH_4_a_shorter_run_has_the_first_operations_of_a_longer_one(run, more)
 SILENT = {"layers": ["stem"], "training_interval": [500, 501]}
 
 
-@given(vl3d_runs(ONE_RATE), vl3d_specs(LAYERS, ONE_RATE))
-def test_RND_3_an_added_later_spec_changes_no_earlier_draw(run, later):
-    config, _, total = run
-    both, alone = (DIALECT.policy(specs, LAYERS, total=total) for specs in ([*config, later], config))
+@given(requests(rates=(None,)), requests(least=1, most=1, wanted=("all", ["body"]), rates=(None,)))
+def test_RND_3_an_added_later_spec_changes_no_earlier_draw(request, other):
+    config, later, names, total = request["config"], other["config"], kit.LAYERS, request["total"]
+    both, alone = (DIALECT.policy(specs, names, total=total) for specs in ([*config, *later], config))
+    silent = [SILENT | {"layers": [names[0]]}] * len(config)
     for tick in range(total):
-        added = vl3d([*[SILENT] * len(config), later], LAYERS, tick).frozen
+        added, _ = told({"config": [*silent, *later], "names": names, "total": total}, tick)
         assert both.frozen_at(tick) == alone.frozen_at(tick) | added, f"epoch {tick}"
 
 
@@ -183,7 +182,7 @@ def test_NAM_1_all_is_every_name_in_declaration_order_and_all_reverse_the_revers
 )
 def test_NAM_3_resolve_layers_keeps_the_order_of_the_entry_and_opens_containers(layers, names, resolved):
     assert resolve_layers(layers, 0, names) == resolved
-    assert [name for unit in units(layers, names or resolved) for name in unit] == resolved
+    assert brute_force.flat(brute_force.select(layers, names or resolved)) == resolved
 
 
 def test_NAM_4_a_window_moves_containers_and_patterns_as_a_whole():

@@ -221,8 +221,8 @@ def words(seed, number, k):
         yield from philox((block, k, 0, 0), (seed, number))
 
 
-def drawn(seed, number, k, n, window):
-    source, places = words(seed, number, k), list(range(n))
+def draw(n, window, source):
+    places = list(range(n))
     for j in range(window):
         word = next(source)
         while word >= 2**64 - 2**64 % (n - j):
@@ -230,6 +230,10 @@ def drawn(seed, number, k, n, window):
         other = j + word % (n - j)
         places[j], places[other] = places[other], places[j]
     return places[:window]
+
+
+def drawn(seed, number, k, n, window):
+    return draw(n, window, words(seed, number, k))
 
 
 # lighter -------------------------------------------------------------------------------------------------------------
