@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 of="errors limits policy schedule windows selectors segments_json"
 tests=$(for name in $of; do echo "tests/test_$name.py"; done)
-sources=$(for name in $of rates 'dialects/*'; do printf '*/refreeze/%s.py,' "$name"; done)
+sources=$(for name in $of rates convert 'dialects/*'; do printf '*/refreeze/%s.py,' "$name"; done)
 folder=$(mktemp -d)
 export COVERAGE_FILE="$folder/data" HYPOTHESIS_PROFILE=coverage
 trap 'rm -rf "$folder"' EXIT

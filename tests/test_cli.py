@@ -155,6 +155,23 @@ def test_dialects():
     assert schema == dialects()["vl3d"].file_schema()
 
 
+def test_convert(folder):
+    spec = write(folder, [SPEC | {"strategy": None, "training_interval": [0, 8]}])
+    assert printed("convert", spec, "--to", "vl3d", "--epochs", 9, "--out", "found.json") == ""
+    assert json.loads((folder / "found.json").read_text()) == {
+        "dialect": "vl3d",
+        "config": [{"layers": SPEC["layers"], "training_interval": [0, 8], "initial_learning_rate": 0.01}],
+    }
+    write(folder, FREEZERS, "lighter")
+    steps = ("--steps-per-epoch", 3)
+    found = printed("convert", spec, "--to", "kempner", "--epochs", 4, "--names", "a.weight,b.weight", *steps)
+    (folder / "found.yaml").write_text(found)
+    plans = [
+        printed("plan", file, "--epochs", 4, *steps, "--names", "a.weight,b.weight") for file in (spec, "found.yaml")
+    ]
+    assert plans[0].splitlines()[1:] == plans[1].splitlines()[1:]
+
+
 def test_version_and_help():
     assert printed("--version") == f"refreeze {refreeze.__version__}\n"
     assert printed() == printed("--help")
@@ -414,6 +431,35 @@ def test_without_keras(folder, monkeypatch):
 
 
 # Models
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "gradual"], "gradual cannot say this schedule: at epoch 2 it has 'stem' frozen"),
+        (["--to", "nemo"], "--steps-per-epoch = None must be given: nemo counts steps"),
+        (
+            ["--to", "lighter", "--steps-per-epoch", 2],
+            "--model = None must be given: vl3d names layers, and lighter parameters",
+        ),
+        (["--to", "lisa"], "to = 'lisa' must be a dialect that can be written: vl3d, lighter, kempner, fastai, "),
+        (["--to", "vl3d", "--out", "found.toml"], "file = '.toml' must be named .json, .yaml or .yml to be written"),
+        (["--to", "vl3d", "--out", "spec.json"], "--out = 'spec.json' must be another file than the one that is read"),
+        (["--to", "vl3d", "--names", "a", "--model", "a:b"], "--names, --model = ('a', 'a:b') must be one of the two"),
+    ],
+)
+def test_what_cannot_be_converted(folder, arguments, message):
+    assert error("convert", write(folder, [SPEC]), "--epochs", 9, *arguments).startswith(message)
+    assert [file.name for file in folder.iterdir()] == ["spec.json"]
+
+
+@pytest.mark.engine
+def test_the_model_says_which_parameter_is_of_which_layer(folder, models):
+    spec = write(folder, [{"layers": ["stem"], "training_interval": [0, 2]}])
+    found = printed(
+        "convert", spec, "--to", "lighter", "--epochs", 3, "--steps-per-epoch", 5, "--model", "models:small"
+    )
+    assert found == "dialect: lighter\nconfig:\n- names: [stem/kernel, stem/bias]\n  until_step: 10\n"
 
 
 @pytest.mark.engine

@@ -64,6 +64,12 @@ ERRORS = [
         {"tick": 7, "rates": (0.1, 0.2)},
     ),
     (
+        errors.Inexpressible("gradual", "epoch", 4, "'a' frozen", ["a"]),
+        "inexpressible",
+        "gradual cannot say this schedule: at epoch 4 it has 'a' frozen",
+        {"dialect": "gradual", "unit": "epoch", "tick": 4, "what": "'a' frozen", "names": ("a",)},
+    ),
+    (
         errors.ScheduleMismatch(3, ["a"], None),
         "schedule-mismatch",
         "the schedules differ at tick 3: recorded ['a'], given None",

@@ -23,6 +23,7 @@ LAYERS = (
     {"segments_json", "plot", "limits"},
     {"dialects", "bench"},
     {"plan"},
+    {"convert"},
     {"keras", "torch"},
     {"conformance", "job"},
     {"cli"},

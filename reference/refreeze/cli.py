@@ -24,7 +24,7 @@ import refreeze
 from refreeze import bench, segments_json
 from refreeze import plan as plans
 from refreeze.conformance import cli as conformance
-from refreeze.dialects import Dialect, dialect, dialects
+from refreeze.dialects import Dialect, dialect, dialects, files
 from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported, one_line
 from refreeze.limits import checked_names
 from refreeze.loading import call_object
@@ -118,11 +118,9 @@ def plan(
     if spec is None or epochs is None:
         raise _USAGE_ERROR("Missing argument 'SPEC'." if spec is None else "Missing option '--epochs'.", context)
     asked = refreeze.read(spec)
-    language, per = asked.dialect, steps_per_epoch or 1
-    if language.unit == "steps" and steps_per_epoch is None:
-        raise InvalidSpec("--steps-per-epoch", None, f"given: {language.name} counts steps")
+    language, per = asked.dialect, _steps(steps_per_epoch, asked.dialect)
     total, length = (epochs, "") if language.unit == "epochs" else (epochs * per, f" ({epochs:,} epochs of {per:,})")
-    found = plans.plan(asked, _names(language, names, model), total=total, steps_per_epoch=per)
+    found = plans.plan(asked, _names(language, names, _tree(names, model)), total=total, steps_per_epoch=per)
     title = one_line(f"{Path(spec).name}: {language.name}, {total:,} {language.unit}{length}")
 
     def write(content: Iterable[bytes]) -> None:
@@ -151,18 +149,77 @@ def plan(
     write([plot.render(figure, format)])
 
 
-def _names(language: Dialect, names: str | None, model: str | None) -> Sequence[str] | None:
-    """Return the names that the options give, None if they give none."""
+def _steps(steps_per_epoch: int | None, *languages: Dialect) -> int:
+    """Return the steps in an epoch; raises ``InvalidSpec`` if none are given and a language counts them."""
+    if steps_per_epoch is None and (counting := [found.name for found in languages if found.unit == "steps"]):
+        raise InvalidSpec("--steps-per-epoch", None, f"given: {counting[0]} counts steps")
+    return steps_per_epoch or 1
+
+
+@app.command()
+def convert(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="The configuration: a JSON, YAML or TOML file.")],
+    to: Annotated[str, typer.Option(metavar="DIALECT", help="The dialect to say it in.")],
+    epochs: Annotated[int, typer.Option(min=1, help="The length of the run, in epochs.")],
+    steps_per_epoch: Annotated[
+        int | None, typer.Option(min=1, help="The steps in an epoch, if one of the two dialects counts steps.")
+    ] = None,
+    names: Annotated[str | None, typer.Option(metavar="A,B,C", help="All that can be frozen, in order.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="In place of names: it returns a Keras model.")
+    ] = None,
+    rates: Annotated[
+        Literal["refuse", "ignore"],
+        typer.Option(help="Learning rates of single names: refuse them, or leave them out."),
+    ] = "refuse",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write, as .yaml or .json, if not to the terminal.")
+    ] = None,
+) -> None:
+    """Say a configuration in another dialect, with the same meaning in every epoch or step of one run."""
+    from refreeze import convert as converting
+
+    asked, target = refreeze.read(spec), dialect(to)
+    converting.writer(target)
+    here, per = asked.dialect, _steps(steps_per_epoch, asked.dialect, target)
+    tree, parameters = _tree(names, model), None
+    if here.names != target.names:
+        if tree is None:
+            allowed = f"given: {here.name} names {here.names}, and {target.name} {target.names}"
+            raise InvalidSpec("--model", None, allowed)
+        parameters = {node.path: [node.name_of(variable) for variable in node.variables] for node in tree.nodes}
+    found = converting.convert(
+        asked,
+        target,
+        _names(here, names, tree),
+        total=epochs * (per if here.unit == "steps" else 1),
+        steps_per_epoch=per,
+        parameters=parameters,
+        rates=rates,
+    )
+    content = files.text(target, found, ".yaml" if out is None else out.suffix.lower())
+    if out is None:
+        typer.echo(content, nl=False)
+    else:
+        write_whole("--out", out, [content.encode()], read=[spec])
+
+
+def _tree(names: str | None, model: str | None) -> Any:
+    """Return what the engine knows of the model, None if none is given."""
     if names is not None and model is not None:
         raise InvalidSpec("--names, --model", (names, model), "one of the two")
+    return None if model is None else _read_model(model)
+
+
+def _names(language: Dialect, names: str | None, tree: Any) -> Sequence[str] | None:
+    """Return the names that the options give, None if they give none."""
     if names is not None:
         found = [name.strip() for name in names.split(",")]
         if "" in found:
             raise InvalidSpec("--names", names, "names separated by commas, none of them empty")
         return list(checked_names("--names", found))
-    if model is None:
+    if tree is None:
         return None
-    tree = _read_model(model)
     declared: Sequence[str] = tree.layer_names if language.names == "layers" else tree.variable_names
     return declared
 

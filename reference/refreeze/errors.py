@@ -182,6 +182,19 @@ class ScheduleMismatch(ScheduleError):
         return f"the schedules differ at tick {self.tick}: recorded {recorded}, given {given}"
 
 
+class Inexpressible(ScheduleError):
+    """A dialect cannot say a schedule: the first tick that it cannot, what the schedule has there, and of whom."""
+
+    id = "inexpressible"
+
+    def __init__(self, dialect: str, unit: str, tick: int, what: str, names: Sequence[str]) -> None:
+        super().__init__(dialect, unit, tick, what, tuple(names))
+        self.dialect, self.unit, self.tick, self.what, self.names = dialect, unit, tick, what, tuple(names)
+
+    def _message(self) -> str:
+        return f"{self.dialect} cannot say this schedule: at {self.unit} {self.tick} it has {self.what}"
+
+
 class CheckpointError(ScheduleError):
     """A checkpoint cannot be used or written: it is damaged, of another version or model, or the disk is full."""
 

@@ -112,6 +112,8 @@ def cli(rng: random.Random, folder: Path) -> None:
         ["verify", rng.choice(["math:sqrt", text]), "--known-failures", "known.toml", "--replay", text],
         ["vectors", rng.choice(["show", "list", "check"]), rng.choice([text, "--clause=RR-9"])],
         ["bench", "compare", "run.json", rng.choice(["run.json", "case.json"]), "--fail", rng.choice(["min:5%", text])],
+        ["convert", *run, "--to", rng.choice(BUILT_IN), "--steps-per-epoch", "3"],
+        ["convert", *run, "--to", rng.choice(["vl3d", text]), "--rates", "ignore", "--out", out],
         ["dialects", "--schema", text],
     ])  # fmt: skip
     before = {file.name: file.read_bytes() for file in folder.iterdir()}

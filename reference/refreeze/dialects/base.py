@@ -12,6 +12,7 @@ from refreeze.dialects.explain import explained
 from refreeze.limits import check_plain, checked_names
 from refreeze.policy import Policy, check_int
 from refreeze.rates import Rates
+from refreeze.schedule import Segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,9 @@ class Dialect:
     """From another form in which users have their configurations, such as a whole file of the system, to this one."""
     wrapped: dict[str, Any] | None = None
     """The JSON Schema of that other form."""
+    from_segments: Callable[[Sequence[Segment], Sequence[str]], Any] | None = None
+    """The module's ``from_segments``, if it has one: from the segments of a run, one at least, and the names that it
+    may speak of, the plain configuration that agrees with them for as many ticks as one of this dialect can."""
 
     def parse(self, raw: object) -> Any:
         """Return the checked configuration; ``raw`` is plain data, as from JSON, or a configuration already.

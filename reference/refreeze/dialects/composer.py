@@ -7,15 +7,20 @@ from the optimizer and cannot resume; here a schedule is a function of time alon
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
 
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import frozen_from, units_of
 from refreeze.dialects.fields import Layers, Share, exactly_share
+from refreeze.dialects.spans import spans
 from refreeze.policy import Policy
+from refreeze.schedule import Segment
 
 
 class ComposerConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -54,6 +59,57 @@ def policy(config: ComposerConfig, names: Sequence[str] | None, run: Run) -> Pol
     return frozen_from({name: tick for tick, unit in zip(starts, units, strict=True) for name in unit}, total)
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
+    """Return the layers in the order in which they freeze, and the shares of the line that their epochs lie on."""
+    total = run[-1].stop
+    starts = {name: ranges[0][0] if ranges else total for name, ranges in spans(run, names).items()}
+    layers = sorted(names, key=starts.__getitem__)
+    ticks = [starts[name] for name in layers]
+    agreed, beyond, line = 0, total + 1, (Fraction(0), Fraction(0))
+    while beyond - agreed > 1:  # as long a part of the run as there is a line for
+        middle = (agreed + beyond) // 2
+        if (found := _line(ticks, middle, total)) is None:
+            beyond = middle
+        else:
+            agreed, line = middle, found
+    start, pace = line
+    if not pace:
+        return {"freeze_level": 0.0, "layers": layers}
+    shares = {"freeze_start": start / total, "freeze_level": (total - start) / (pace * (len(layers) - 1))}
+    return {key: f"{share.numerator}/{share.denominator}" for key, share in shares.items()} | {"layers": layers}
+
+
+def _line(ticks: Sequence[int], horizon: int, total: int) -> tuple[Fraction, Fraction] | None:
+    """Return a start and a pace of which ``ceil(start + i * pace) == ticks[i - 1]`` in [0, horizon), None if none does.
+
+    The last layer never freezes; a pace of 0 freezes none. For one pace, each tick bounds the start. If a lower bound
+    lies above an upper one, the two say on which side of this pace every pace lies that will do.
+    """
+    count, last = bisect.bisect_left(ticks, horizon), len(ticks) - 1
+    if count == 0:
+        return Fraction(0), Fraction(0)
+    if count >= last:
+        return None
+    upper = list(enumerate(ticks[:count], start=1))
+    lower = [(0, 0, False), (last, total, False), (count + 1, horizon - 1, True)]  # True: the start lies above it
+    lower += [(i, tick - 1, True) for i, tick in upper]
+    least, most = Fraction(0), Fraction(ticks[0])
+    left, tried = [most], set[Fraction]()
+    while left and least <= most:
+        pace = left[0]
+        tried.add(pace)
+        low, strict, i = max((tick - i * pace, strict, i) for i, tick, strict in lower)
+        high, j = min((tick - i * pace, i) for i, tick in upper)
+        if low < high or (low == high and not strict):
+            return high, pace
+        if i == j:
+            return None
+        bound = (low - high) / (i - j) + pace
+        least, most = (max(least, bound), most) if i > j else (least, min(most, bound))
+        left = [other for other in (bound, (least + most) / 2) if other not in tried]
+    return None
+
+
 DIALECT = Dialect(
     name="composer",
     source="MosaicML Composer, LayerFreezing",
@@ -61,4 +117,5 @@ DIALECT = Dialect(
     unit="epochs",
     names="layers",
     build=policy,
+    from_segments=from_segments,
 )

@@ -8,6 +8,7 @@ otherwise (``train_bn``), and have ``BnFreeze`` in place of ``bn_freeze``: not h
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from refreeze.dialects.common import chosen, groups_of
 from refreeze.dialects.fields import EachOf, Groups, Tick
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, inference_mode, never, stages, union
+from refreeze.schedule import Segment
 from refreeze.selectors import Exactly, listed
 
 
@@ -172,6 +174,24 @@ def in_inference_mode(model: Any, batch_norm: Iterable[str] | None = None) -> fr
     return frozenset(n for n, layer in found if getattr(layer, "bn_freeze", False) or not targets.is_trainable(layer))
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
+    """Return groups and calls for as long as each frozen set lies in every larger one: the sets are prefixes then."""
+    nested = [frozenset[str]()]
+    for segment in run:
+        if any(not (segment.frozen <= other or segment.frozen >= other) for other in nested):
+            break
+        nested.append(segment.frozen)
+    prefixes = sorted({*nested}, key=len)
+    groups = [[name for name in names if name in more - less] for less, more in itertools.pairwise(prefixes)]
+    if rest := [name for name in names if name not in prefixes[-1]]:
+        groups.append(rest)
+    calls = [
+        {"at": segment.start, "call": "freeze_to", "n": prefixes.index(frozen)}
+        for segment, frozen in zip(run, nested[1:], strict=False)
+    ]
+    return {"groups": groups, "calls": calls}
+
+
 DIALECT = Dialect(
     name="fastai",
     source="fastai 0.7, Learner.freeze_to, unfreeze, bn_freeze",
@@ -179,4 +199,5 @@ DIALECT = Dialect(
     unit="epochs",
     names="layers",
     build=policy,
+    from_segments=from_segments,
 )

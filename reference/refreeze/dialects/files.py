@@ -118,6 +118,36 @@ def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that a reader of YAML 1.1 or 1.2 could take for something else."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+for _start, _found in _Loader.yaml_implicit_resolvers.items():
+    for _tag, _expression in _found:
+        _Dumper.add_implicit_resolver(_tag, _expression, [_start])
+
+
+def text(dialect: Dialect, config: object, kind: str = ".yaml") -> str:
+    """Return a configuration, as plain data, as the text of a file with the ending ``kind``: .json, .yaml or .yml.
+
+    Raises ``InvalidSpec`` for another ending.
+
+    >>> from refreeze.dialects import dialect
+    >>> print(text(dialect("dino"), {"freeze_last_layer": 1}), end="")
+    dialect: dino
+    config: {freeze_last_layer: 1}
+    """
+    file = {"dialect": dialect.name, "config": config}
+    if kind == ".json":
+        return json.dumps(file, indent=1) + "\n"
+    if kind not in (".yaml", ".yml"):
+        raise InvalidSpec("file", kind, "named .json, .yaml or .yml to be written")
+    return yaml.dump(file, Dumper=_Dumper, default_flow_style=None, sort_keys=False, width=120)
+
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
     ".json": lambda text: json.loads(text, object_pairs_hook=_unique),
     ".yaml": _yaml,

@@ -7,14 +7,17 @@ all train; each lower layer learns 2.6 times slower. Its slanted triangular rate
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import frozen_until, groups_of, units_of
 from refreeze.dialects.fields import Count, Factor, Groups, Rate
+from refreeze.dialects.spans import first_stops, grouped
 from refreeze.policy import Policy
 from refreeze.rates import Discriminative, Rates
+from refreeze.schedule import Segment
 from refreeze.selectors import Unit
 
 
@@ -56,6 +59,14 @@ def rates(config: GradualConfig, names: Sequence[str] | None = None, run: Run | 
     return Discriminative(tuple(_groups(config, names)), config.learning_rate, config.factor)
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
+    """Return a group for each epoch at which layers thaw that are frozen at first; the first such is ``every``."""
+    stops = first_stops(run, names)
+    every = min(filter(None, stops.values()), default=1)
+    groups = grouped({name: -(-stop // every) for name, stop in stops.items()})
+    return {"groups": [groups[depth] for depth in sorted(groups, reverse=True)], "every": every}
+
+
 DIALECT = Dialect(
     name="gradual",
     source="ULMFiT, arXiv 1801.06146",
@@ -63,5 +74,6 @@ DIALECT = Dialect(
     unit="epochs",
     names="layers",
     build=policy,
+    from_segments=from_segments,
     rates=rates,
 )

@@ -12,6 +12,7 @@ module that matches nothing is an error in a configuration; elements flipped add
 
 from __future__ import annotations
 
+import glob
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,8 +21,10 @@ from msgspec import Struct, field
 
 from refreeze.dialects import Dialect, Run, targets
 from refreeze.dialects.fields import Names, Tick
+from refreeze.dialects.spans import grouped, spans
 from refreeze.errors import InvalidSpec, NeedsModel, UnknownName
 from refreeze.policy import Policy, always, never, override, stages
+from refreeze.schedule import Segment
 from refreeze.selectors import Glob, listed
 
 DEFAULT_MODULE_PATTERNS: dict[str, tuple[str, ...]] = {
@@ -209,6 +212,22 @@ def policy(config: KempnerConfig, names: Sequence[str] | None = None, run: Run |
     return override(trainable, *masks)
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
+    """Return an alias for all parameters that freeze and thaw together, and a stage for each tick at which any do."""
+    parts = [(ranges, found) for ranges, found in grouped(spans(run, names)).items() if ranges]
+    stages: dict[int, list[dict[str, Any]]] = {}
+    for number, (ranges, _) in enumerate(parts):
+        for start, stop in ranges:
+            stages.setdefault(start, []).append({"module": f"part{number}", "frozen": True})
+            if stop < run[-1].stop:
+                stages.setdefault(stop, []).append({"module": f"part{number}", "frozen": False})
+    return {
+        "freeze": stages.pop(0, []),
+        "freeze_schedule": [{"start_step": tick, "specs": stages[tick]} for tick in sorted(stages)],
+        "module_patterns": {f"part{number}": [*map(glob.escape, found)] for number, (_, found) in enumerate(parts)},
+    }
+
+
 DIALECT = Dialect(
     name="kempner",
     source="KempnerForge, kempnerforge.training.freeze",
@@ -216,4 +235,5 @@ DIALECT = Dialect(
     unit="steps",
     names="parameters",
     build=policy,
+    from_segments=from_segments,
 )

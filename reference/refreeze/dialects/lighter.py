@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct, to_builtins
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import frozen_until
 from refreeze.dialects.fields import Count, Names, Tick
+from refreeze.dialects.spans import first_stops, grouped
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy, union
+from refreeze.schedule import Segment
 from refreeze.selectors import Exactly, Prefix, distinct
 
 TARGETS = ("lighter.callbacks.Freezer", "lighter.callbacks.freezer.Freezer", "lighter.callbacks.LighterFreezer")
@@ -136,6 +139,13 @@ def policy(config: Iterable[Freezer], names: Sequence[str] | None, run: Run) -> 
     return union(*(_freezer_policy(f, f"freezers[{i}]", names, run.steps_per_epoch) for i, f in enumerate(config)))
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a freezer for each step at which parameters thaw that are frozen at first; one without for the others."""
+    stops = {name: stop for name, stop in first_stops(run, names).items() if stop}
+    never = run[-1].stop
+    return [{"names": found} | ({"until_step": stop} if stop < never else {}) for stop, found in grouped(stops).items()]
+
+
 DIALECT = Dialect(
     name="lighter",
     source="Lighter 0.1.0, callback Freezer, and its guide",
@@ -144,6 +154,7 @@ DIALECT = Dialect(
     unit="steps",
     names="parameters",
     build=policy,
+    from_segments=from_segments,
     unwrap=freezers,
     wrapped={
         "description": "A whole Lighter configuration; what else it has is left alone.",

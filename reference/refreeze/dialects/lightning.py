@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import chosen, frozen_until
 from refreeze.dialects.fields import EachOf, Entries, Factor, Rate, Tick
+from refreeze.dialects.spans import one_set_until
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, never, union
 from refreeze.rates import Growing, Rates
+from refreeze.schedule import Segment
 from refreeze.selectors import check_apart
 
 
@@ -96,6 +99,12 @@ def rates(config: LightningConfig, names: Sequence[str] | None = None, run: Run 
     return Growing(tuple(sorted(backbone)), start, initial, config.multiplier, top)
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
+    """Return a backbone of what is frozen at first, until that changes."""
+    backbone, epoch = one_set_until(run, names)
+    return {"backbone": backbone, "unfreeze_backbone_at_epoch": epoch}
+
+
 DIALECT = Dialect(
     name="lightning",
     source="PyTorch Lightning 2.6, BackboneFinetuning",
@@ -103,5 +112,6 @@ DIALECT = Dialect(
     unit="epochs",
     names="layers",
     build=policy,
+    from_segments=from_segments,
     rates=rates,
 )

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import chosen, frozen_until
 from refreeze.dialects.fields import Rate, Tick, exactly_share
+from refreeze.dialects.spans import first_stops
 from refreeze.policy import Policy
 from refreeze.rates import From, Rates
+from refreeze.schedule import Segment
 
 
 class Freezing(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -91,6 +93,16 @@ def rates(config: Sequence[NodeFreezing], names: Sequence[str] | None, run: Run)
     return From(tuple(found)) if found else None
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a node for each layer that is frozen at first, until it thaws."""
+    stops = {name: stop for name, stop in first_stops(run, names).items() if stop}
+    end = {run[-1].stop: None}
+    return [
+        {"name": name, "freezing": {"active": True, "unfreeze_after": end.get(stop, stop)}}
+        for name, stop in stops.items()
+    ]
+
+
 DIALECT = Dialect(
     name="luxonis",
     source="luxonis-train 0.6, freezing of nodes",
@@ -99,6 +111,7 @@ DIALECT = Dialect(
     unit="epochs",
     names="layers",
     build=policy,
+    from_segments=from_segments,
     rates=rates,
     unwrap=nodes,
     wrapped={

@@ -12,7 +12,9 @@ from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import chosen
+from refreeze.dialects.spans import spans
 from refreeze.policy import Policy, always, during, never, union
+from refreeze.schedule import Segment
 
 
 class FreezeUpdates(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -80,6 +82,16 @@ def _wrapped() -> dict[str, Any]:
     }
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
+    """Return for each layer the first range in which it is frozen; -1 for one that ends with the run."""
+    modules: dict[str, Any] = {}
+    for name, ranges in spans(run, names).items():
+        for start, stop in ranges[:1]:
+            last = -1 if stop == run[-1].stop else stop
+            modules[name] = [start + 1, last] if start else last
+    return {"freeze_updates": {"enabled": True, "modules": modules}}
+
+
 DIALECT = Dialect(
     name="nemo",
     source="NeMo 3.0, freeze_updates",
@@ -87,6 +99,7 @@ DIALECT = Dialect(
     unit="steps",
     names="layers",
     build=policy,
+    from_segments=from_segments,
     unwrap=freeze_updates,
     wrapped=_wrapped(),
 )

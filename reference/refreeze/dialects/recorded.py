@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -15,6 +15,7 @@ from refreeze.dialects import Dialect, Run
 from refreeze.dialects.fields import Tick
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, never, stages, union
+from refreeze.schedule import Segment
 from refreeze.selectors import Exactly, distinct
 
 
@@ -51,6 +52,11 @@ def policy(config: RecordedConfig, names: Sequence[str] | None, run: Run) -> Pol
     return union(never(every), stages(*((tick * per, always(frozen)) for tick, frozen in config.decisions)))
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
+    """Return a decision for each segment."""
+    return {"decisions": [[segment.start, [name for name in names if name in segment.frozen]] for segment in run]}
+
+
 DIALECT = Dialect(
     name="recorded",
     source="decisions that a run has recorded",
@@ -58,4 +64,5 @@ DIALECT = Dialect(
     unit="steps",
     names="layers",
     build=policy,
+    from_segments=from_segments,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -16,6 +16,7 @@ from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import chosen, exactly_one, frozen_from
 from refreeze.dialects.fields import Entries, Share, Tick, exactly_share
 from refreeze.policy import Policy, never, union
+from refreeze.schedule import Segment
 
 
 class StopAfterConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,6 +66,15 @@ def policy(config: StopAfterConfig, names: Sequence[str] | None, run: Run) -> Po
     return union(never(part), frozen_from(starts, run.total))
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
+    """Return OneTrainer's keys, with the first part that is frozen at all, and when."""
+    first = next((segment for segment in run if segment.frozen), None)
+    if first is None:
+        return {"part": [names[0]], "stop_training_after": 0, "stop_training_after_unit": "NEVER"}
+    part = [name for name in names if name in first.frozen]
+    return {"part": part, "stop_training_after": first.start, "stop_training_after_unit": "STEP"}
+
+
 DIALECT = Dialect(
     name="stop_after",
     source="OneTrainer, sd-scripts and diffusers, ends of the text encoder's training",
@@ -72,4 +82,5 @@ DIALECT = Dialect(
     unit="steps",
     names="layers",
     build=policy,
+    from_segments=from_segments,
 )

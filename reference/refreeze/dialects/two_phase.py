@@ -6,14 +6,17 @@ Source: bubbliiiing/yolov4-tf2, ``train.py``, and its siblings. Clause TWO-1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import chosen
 from refreeze.dialects.fields import Count, Entries, Tick
+from refreeze.dialects.spans import one_set_until
 from refreeze.errors import InvalidSpec, NeedsModel
 from refreeze.policy import Policy, always, during, never, union
+from refreeze.schedule import Segment
 
 
 class TwoPhaseConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -58,6 +61,12 @@ def policy(config: TwoPhaseConfig, names: Sequence[str] | None = None, run: Run 
     return union(never(found), during(always(found), config.Init_Epoch, config.Freeze_Epoch))
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
+    """Return two phases: what is frozen at first, until that changes, in a run from epoch 0 on."""
+    layers, epoch = one_set_until(run, names)
+    return {"freeze_layers": layers, "Freeze_Train": epoch > 0, "Freeze_Epoch": epoch, "UnFreeze_Epoch": run[-1].stop}
+
+
 DIALECT = Dialect(
     name="two_phase",
     source="bubbliiiing/yolov4-tf2, train.py",
@@ -65,4 +74,5 @@ DIALECT = Dialect(
     unit="epochs",
     names="layers",
     build=policy,
+    from_segments=from_segments,
 )

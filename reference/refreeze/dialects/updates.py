@@ -8,14 +8,16 @@ is an extension: there, which layers are meant is written in the code. Clause UP
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import chosen, exactly_one, frozen_until
 from refreeze.dialects.fields import Entries
+from refreeze.dialects.spans import one_set_until
 from refreeze.policy import Policy
+from refreeze.schedule import Segment
 
 
 class UpdatesConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
@@ -52,6 +54,12 @@ def policy(config: UpdatesConfig, names: Sequence[str] | None = None, run: Run |
     return frozen_until(dict.fromkeys(chosen(config.modules, names, "modules"), stop))
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
+    """Return fairseq's key, with what is frozen at first, until that changes."""
+    modules, updates = one_set_until(run, names)
+    return {"modules": modules, "freeze_finetune_updates": updates}
+
+
 DIALECT = Dialect(
     name="updates",
     source="fairseq, ESPnet and SpeechBrain, numbers of updates",
@@ -59,4 +67,5 @@ DIALECT = Dialect(
     unit="steps",
     names="layers",
     build=policy,
+    from_segments=from_segments,
 )

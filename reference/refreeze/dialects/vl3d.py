@@ -6,6 +6,7 @@ Several specifications freeze the union of what each freezes. Clauses RR-1..3, R
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -14,9 +15,10 @@ from msgspec import Meta, Struct, ValidationError, convert
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import Wanted, chosen, units_of
 from refreeze.dialects.fields import Count, Entries, Seed, Tick
+from refreeze.dialects.spans import Span, spans
 from refreeze.errors import EmptySelection, InvalidSpec
 from refreeze.policy import Policy, always, check_int, during, rate, shift, union
-from refreeze.schedule import Operation, operations, segments
+from refreeze.schedule import Operation, Segment, operations, segments
 from refreeze.selectors import check_apart
 from refreeze.windows import random_windows, round_robin
 
@@ -117,6 +119,25 @@ def policy(config: Iterable[Spec], names: Sequence[str] | None = None, run: Run 
     return union(*(_spec_policy(spec, index, names) for index, spec in enumerate(config)))
 
 
+def from_segments(run: Sequence[Segment], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a specification for each set of layers that are frozen together, anew where a rate is set.
+
+    Where a rate is set and nothing is frozen, there is no specification that could set it.
+    """
+    found = []
+    starts = [number for number, segment in enumerate(run) if number == 0 or segment.learning_rate is not None]
+    for first, end in itertools.pairwise([*starts, len(run)]):
+        part, together = run[first:end], dict[Span, list[str]]()
+        for name, ranges in spans(part, names).items():
+            for span in ranges:
+                together.setdefault(span, []).append(name)
+        rate = part[0].learning_rate
+        for span, layers in sorted(together.items()):
+            spec: dict[str, Any] = {"layers": layers, "training_interval": [*span]}
+            found.append(spec | ({} if rate is None or span[0] != part[0].start else {"initial_learning_rate": rate}))
+    return found
+
+
 DIALECT = Dialect(
     name="vl3d",
     source="VL3D, DLFreezeTrainingExecutor",
@@ -125,6 +146,7 @@ DIALECT = Dialect(
     unit="epochs",
     names="layers",
     build=policy,
+    from_segments=from_segments,
 )
 
 
