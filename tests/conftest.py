@@ -29,6 +29,9 @@ class NotInstalled:
     needs = {
         "tests/pytorch": "torch",
         "refreeze/torch": "torch",
+        "refreeze/jax": "jax",
+        "checksums/torch.py": "torch",
+        "checksums/jax.py": "jax",
         "backends/jax.py": "jax",
         "backends/torch.py": "torch",
         "torch/lightning.py": "lightning",

@@ -23,8 +23,8 @@ LAYERS = (
     {"segments_json", "plot", "limits"},
     {"dialects", "bench"},
     {"plan"},
-    {"convert"},
-    {"keras", "torch"},
+    {"convert", "audit"},
+    {"keras", "torch", "jax"},
     {"conformance", "job"},
     {"cli"},
 )
@@ -165,7 +165,7 @@ def public_classes(found: dict[str, str]) -> list[str]:
     return [node.name for node in nodes if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
 
 
-TWINS = {"FreezeSchedule"}
+TWINS = {"FreezeSchedule", "Recorder"}
 """What each engine has, under one name."""
 
 

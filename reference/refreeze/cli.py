@@ -21,8 +21,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 import refreeze
+from refreeze import audit as audits
 from refreeze import bench, segments_json
 from refreeze import plan as plans
+from refreeze.audit.judge import BatchNorm, OptimizerState
 from refreeze.conformance import cli as conformance
 from refreeze.dialects import Dialect, dialect, dialects, files
 from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported, one_line
@@ -30,7 +32,7 @@ from refreeze.limits import checked_names
 from refreeze.loading import call_object
 from refreeze.policy import SILENT, State
 from refreeze.schedule import operations
-from refreeze.writing import write_whole
+from refreeze.writing import checked_target, write_whole
 
 _USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
 """What a wrong call of a command raises; typer does not export it."""
@@ -358,6 +360,60 @@ def run(
             rates=rates, seed=seed, out=out, checkpoint_every=checkpoint_every, resume=resume, quiet=quiet,
         )
     )  # fmt: skip
+
+
+@app.command("audit")
+def audit_run(
+    records: Annotated[Path, typer.Argument(metavar="RUN", help="What a Recorder has written.")],
+    spec: Annotated[Path, typer.Option(metavar="FILE", help="The schedule, in any dialect.")],
+    epochs: Annotated[int | None, typer.Option(min=1, help="The epochs of the whole run, if not as recorded.")] = None,
+    steps_per_epoch: Annotated[
+        int | None, typer.Option(min=1, help="The steps in an epoch, if not as recorded.")
+    ] = None,
+    batch_norm: Annotated[BatchNorm, typer.Option(help="What statistics of frozen layers do (BN-1).")] = "keras",
+    optimizer_state: Annotated[OptimizerState, typer.Option(help="What a switch does to slots (EXE-4).")] = "keep",
+    unused: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A layer or parameter that the loss does not use.")
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="KIND", help="A kind of fault not to count.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 also for what is unclear.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw what should be against what was: .png or .svg.")
+    ] = None,
+) -> None:
+    """Compare what a training did with its schedule: exit 0 if it did what the schedule says, 1 if not."""
+    if wrong := sorted(set(ignore or ()) - audits.KINDS.keys()):
+        raise InvalidSpec("--ignore", wrong[0], f"one of {', '.join(audits.KINDS)}")
+    if picture is not None:
+        if picture.suffix.lower() not in (".png", ".svg"):
+            raise InvalidSpec("--picture", str(picture), "named .png or .svg")
+        checked_target("--picture", picture, [records, spec])
+    options = audits.AuditOptions(
+        batch_norm=batch_norm, optimizer_state=optimizer_state, unused=unused or (), ignore=ignore or ()
+    )
+    drawn: list[Any] = []
+
+    def watch(*given: Any) -> Any:
+        from refreeze.audit.picture import Seen
+
+        drawn.append(Seen(*given))
+        return drawn[-1]
+
+    verdict = audits.audit(
+        records, spec, epochs=epochs, steps_per_epoch=steps_per_epoch, options=options, watch=watch if picture else None
+    )
+    title = one_line(f"{records.name} under {spec.name}: {verdict.plan.total:,} {verdict.plan.unit}")
+    if picture is not None:
+        from refreeze import plot
+
+        figure = drawn[0].figure(title)
+        write_whole("--picture", picture, [plot.render(figure, "svg" if picture.suffix.lower() == ".svg" else "png")])
+    if json_:
+        typer.echo(json.dumps(verdict.to_json(), indent=1))
+    else:
+        Console().print(Text(title, "bold"), *verdict.lines(), sep="\n", soft_wrap=True, markup=False, highlight=False)
+    raise typer.Exit(1 if verdict.counts or (strict and verdict.unclear) else 0)
 
 
 app.add_typer(bench.group, name="bench")

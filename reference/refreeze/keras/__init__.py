@@ -5,6 +5,7 @@ from refreeze.keras.checkpoint import Checkpointer
 from refreeze.keras.executor import DLFreezeTrainingExecutor, FreezeTrainingExecutor, execute
 from refreeze.keras.handler import DLTrainingHandler, TrainingHandler
 from refreeze.keras.record import RecordDecisions
+from refreeze.keras.recorder import Recorder
 from refreeze.keras.report import SegmentReport
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "FreezeSchedule",
     "FreezeTrainingExecutor",
     "RecordDecisions",
+    "Recorder",
     "SegmentReport",
     "TrainingHandler",
     "execute",
