@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from refreeze.bench.ab import Clock, ab
 from refreeze.bench.compare import compare
 from refreeze.bench.report import report
 
@@ -24,6 +25,20 @@ def _compare(
 ) -> None:
     """Print NEW / OLD for every benchmark. Exits 0, or 1 if a threshold is passed, or 2 if the input is wrong."""
     raise typer.Exit(compare(old, new, fail or (), storage))
+
+
+@group.command("ab")
+def _ab(
+    old: Annotated[str, typer.Argument(help="A folder with the package, or a checkout.")],
+    new: Annotated[str, typer.Argument(help="The same, of the version to judge.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A Python file: its rows() names what is timed.")],
+    pairs: Annotated[int, typer.Option(help="Pairs of processes.")] = 8,
+    rounds: Annotated[int, typer.Option(help="Times that a pair is asked for each row.")] = 60,
+    threshold: Annotated[float, typer.Option(help="By what part a row may become slower.")] = 0.01,
+    clock: Annotated[Clock, typer.Option(help="Time of the processor, or on the wall.")] = "cpu",
+) -> None:
+    """Time two versions in turn. Exits 0, or 1 if a row is slower or counts otherwise, or 2 if the input is wrong."""
+    raise typer.Exit(ab(old, new, file, pairs, rounds, threshold, clock))
 
 
 @group.command("report")

@@ -1,0 +1,32 @@
+"""Rows for `refreeze bench ab`: a run with three switches on a small Keras model, beside plain Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from refreeze.keras import FreezeTrainingExecutor
+
+
+def rows() -> dict[str, Callable[[], dict[str, int] | None]]:
+    """Return what is timed; all is traced before."""
+    x, y = np.zeros((64, 8), "float32"), np.zeros((64, 1), "float32")
+
+    def built() -> keras.Model:
+        model = keras.Sequential([keras.Input((8,)), *(keras.layers.Dense(8) for _ in range(3)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    window = {"type": "round_robin", "window_size": 2, "iterative_span": 1}
+    spec = [{"layers": "all", "training_interval": [0, 4], "strategy": window}]
+    plain, frozen, executor = built(), built(), FreezeTrainingExecutor(spec)
+
+    def reference() -> None:
+        plain.fit(x, y, batch_size=8, epochs=4, verbose=0)
+
+    def run() -> dict[str, int]:
+        history = executor.run(frozen, 4, lambda epochs: frozen.fit(x, y, batch_size=8, epochs=epochs, verbose=0))
+        return {"epochs": len(history.epoch)}
+
+    return {"reference": reference, "run": run}
