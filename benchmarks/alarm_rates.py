@@ -87,9 +87,8 @@ def report(out: Path, pairs: int, comparisons: int) -> None:
             two = [draw.sample(medians, 2) for _ in range(comparisons)]
             false = sum(new[1] > old[0] * (1 + limit) for old, new in two)
             found = sum(new[1] * 1.05 > old[0] * (1 + limit) for old, new in two)
-            print(
-                f"  separate runs, median:{limit:.0%}: false {share(false, comparisons)}, found {share(found, comparisons)}"
-            )
+            said = f"false {share(false, comparisons)}, found {share(found, comparisons)}"
+            print(f"  separate runs, median:{limit:.0%}: {said}")
 
 
 def main() -> None:

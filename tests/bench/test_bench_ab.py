@@ -101,6 +101,6 @@ def test_a_version_whose_rows_cannot_be_compared_is_refused(version, rows, count
 def test_a_process_that_finds_another_package_is_refused(tmp_path) -> None:
     (tmp_path / "rows.py").write_text("def rows(): return {}")
     version = Version("NEW", str(tmp_path), str(tmp_path / "rows.py"), "cpu")
-    with pytest.raises(InvalidSpec, match="NEW = .* must be a folder with the package refreeze"):
+    with pytest.raises(InvalidSpec, match=r"NEW = .* must be a folder with the package refreeze"):
         version.rows()
     version.close()

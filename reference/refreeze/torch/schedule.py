@@ -167,7 +167,7 @@ class FreezeSchedule:
         """
         per = self._per_epoch
         tick = epoch if per is None else epoch * per + step
-        if tick != self.tick or self._segment is None:
+        if tick != self.tick or self._segment is None or type(tick) is not int:  # True == 1
             self._enter(check_int("epoch", epoch), check_int("step", step), tick)
 
     def _enter(self, epoch: int, step: int, tick: int) -> None:
