@@ -14,7 +14,7 @@ def train(folder: str) -> dict[str, Any]:
     import numpy as np
     import tensorflow as tf
     from refreeze import Unsupported, always, rate, shift, stages, union
-    from refreeze.keras import FreezeSchedule, execute
+    from refreeze.keras import FreezeSchedule, execute, own_counts
 
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -23,14 +23,14 @@ def train(folder: str) -> dict[str, Any]:
     policy = union(turns, shift(rate(0.02), 1))
     x = np.linspace(-1, 1, 64, dtype=np.float32).reshape(16, 4)
 
-    def network(synchronized: bool = True) -> Any:
+    def network(synchronized: bool = True, adam: bool = False) -> Any:
         keras.utils.set_random_seed(0)
         with strategy.scope():
             norm = keras.layers.BatchNormalization(name="norm", synchronized=synchronized)
             dense = keras.layers.Dense(5, name="one"), keras.layers.Dense(2, name="two")
             stack = [keras.Input((4,)), dense[0], keras.layers.Dropout(0.2), norm, dense[1]]
             model = keras.Sequential(stack, name="network")
-            model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse")
+            model.compile(keras.optimizers.Adam(0.05) if adam else keras.optimizers.SGD(0.05, momentum=0.9), "mse")
         return model
 
     def state(variables: Any) -> dict[str, list[bytes]]:
@@ -63,7 +63,8 @@ def train(folder: str) -> dict[str, Any]:
         begun = {layer.name: state(layer.weights) for layer in model.layers if layer.weights}
         in_one = way == "callback"
         history = fit(total, FreezeSchedule(policy)) if in_one else execute(model, policy, total, fit, **options)
-        end = state([*model.variables, *model.optimizer.variables]), repr(history.history)
+        variables = [*model.variables, *model.optimizer.variables, *own_counts.counts(model.optimizer)]
+        end = state(variables), repr(history.history)
         return {"begun": begun, "epochs": epochs, "end": end}
 
     def refused(model: Any) -> str:
@@ -80,6 +81,7 @@ def train(folder: str) -> dict[str, Any]:
         "callback": run("callback", network()),
         "resumed": run("resumed", network(), checkpoint=folder, resume=True),
         "batch": run("batch", network(), batch_norm="batch", optimizer_state="reset"),
+        "counts": run("counts", network(adam=True), optimizer_state="per_variable"),
         "apart": run("apart", network(False), 1),
         "refused": refused(network(False)),
     }

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import replicas
 
@@ -58,6 +59,13 @@ def test_a_set_is_traced_once_per_replica(mirrored: dict[str, Any]) -> None:
 @pytest.mark.parametrize("way", ["rebuild", "callback", "resumed"])
 def test_EXE_7_RES_2_every_way_ends_with_the_same_bits(way: str, mirrored: dict[str, Any]) -> None:
     assert mirrored[way]["end"] == mirrored["executor"]["end"]
+
+
+def test_EXE_13_the_updates_of_each_variable_are_counted_once_on_every_replica(mirrored: dict[str, Any]) -> None:
+    """Of six updates, those that train ``norm`` or ``two`` are all but two or all, those of ``one`` the other two."""
+    state, _ = mirrored["counts"]["end"]
+    counted = [np.frombuffer(values[0], np.int64).item() for name, values in state.items() if name.endswith("updates")]
+    assert counted == [2, 2, 4, 4, 6, 6]
 
 
 def test_statistics_that_replicas_have_for_themselves_are_not_checkpointed(mirrored: dict[str, Any]) -> None:

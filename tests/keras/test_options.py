@@ -27,7 +27,11 @@ TAKERS = {
         ({"switch": ["cached"]}, "switch = ['cached'] must be one of 'cached', 'rebuild'"),
         ({"cache_size": 0}, "cache_size = 0 must be an integer >= 1"),
         ({"cache_size": True}, "cache_size = True must be an integer >= 1"),
-        ({"optimizer_state": "drop"}, "optimizer_state = 'drop' must be one of 'keep', 'reset', 'reset_unfrozen'"),
+        (
+            {"optimizer_state": "drop"},
+            "optimizer_state = 'drop' must be one of 'keep', 'reset', 'reset_unfrozen', 'per_variable', "
+            "'per_variable_reset'",
+        ),
         (
             {"batch_norm": None},
             "batch_norm = None must be one of 'keras', 'batch', 'batch_fixed', 'inference'",

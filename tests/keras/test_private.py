@@ -38,6 +38,7 @@ NEEDING: dict[str, Callable[[Any], Any]] = {
         SimpleNamespace(_trainable_variables=[]), []
     ).__enter__(),
     "JAXTrainer._get_jax_state": lambda model: private.before_sorting(model, None),
+    "Optimizer._get_variable_index": lambda optimizer: private.place_of(None, optimizer),
     "Function._list_all_concrete_functions": lambda function: next(private.graphs(function)),
 }
 

@@ -219,6 +219,6 @@ class Unnamed(keras.optimizers.SGD):
 def test_an_optimizer_that_cannot_be_made_anew_is_refused_for_resets_alone() -> None:
     model = recompiled(Unnamed(0.1, wanted=1))
     spec = [{"layers": ["one"], "training_interval": [1, 2]}]
-    for state in ("reset", "reset_unfrozen"):
+    for state in ("reset", "reset_unfrozen", "per_variable"):
         message = str(refused(model, spec, optimizer_state=state))
         assert message.startswith("optimizer 'unnamed' cannot be made anew from its configuration (")

@@ -88,7 +88,8 @@ class FreezeSchedule(keras.callbacks.Callback):
                 f"the schedule has a boundary at step {cutting[0]}, which is inside an execution of "
                 f"steps_per_execution = {self._at_once} steps; compile with a divisor of the steps to it, such as 1"
             )
-        self._controller = Controller(self.model, found.policy.names, run, self._options, self.model.history)
+        steps = 1 if self._unit == "steps" else self._steps
+        self._controller = Controller(self.model, found.policy.names, run, self._options, self.model.history, steps)
         self.params[_MARK] = True
         self.schedule, self.reports = run, []
         self._to_come: list[Segment] | None = None

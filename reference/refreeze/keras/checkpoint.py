@@ -36,7 +36,9 @@ from refreeze import segments_json
 from refreeze.errors import CheckpointError, InvalidSpec, Unsupported
 from refreeze.keras import backends
 from refreeze.keras import optimizer as optimizers
+from refreeze.keras import own_counts
 from refreeze.keras.model import ModelTree, read
+from refreeze.keras.options import OptimizerState
 from refreeze.policy import check_int
 from refreeze.reading import MEBIBYTE, open_regular
 from refreeze.schedule import Segment, check_same_past, cut
@@ -120,7 +122,9 @@ class Checkpointer:
         named = [path for path in self.directory.glob("epoch-*.npz") if re.fullmatch(_NAME, path.name)]
         return sorted(named, key=_epoch_of, reverse=True)
 
-    def begin(self, model: Any, schedule: Sequence[Segment], *, resume: bool) -> Saved | None:
+    def begin(
+        self, model: Any, schedule: Sequence[Segment], *, resume: bool, optimizer_state: OptimizerState = "keep"
+    ) -> Saved | None:
         """Put model and optimizer into the state of the newest whole checkpoint, with ``resume`` and if there is any.
 
         One that is damaged, of another version of the format, or of another model is skipped, with a warning in the
@@ -142,7 +146,7 @@ class Checkpointer:
             raise InvalidSpec("checkpoint", str(self.directory), "a folder without checkpoints, unless a run resumes")
         if not found:
             return None
-        path, state, arrays = self._newest_whole(found, model, schedule)
+        path, state, arrays = self._newest_whole(found, model, schedule, optimizer_state)
         for variable, array in zip(_variables(model), arrays, strict=True):
             variable.assign(array)
         recorded = [self.directory / name for name in state.written if name != path.name]
@@ -152,14 +156,14 @@ class Checkpointer:
         return state
 
     def _newest_whole(
-        self, found: Sequence[Path], model: Any, schedule: Sequence[Segment]
+        self, found: Sequence[Path], model: Any, schedule: Sequence[Segment], optimizer_state: OptimizerState
     ) -> tuple[Path, Saved, list[np.ndarray[Any, Any]]]:
         """Return the newest of ``found`` that fits, with its state and arrays; nothing is changed if none does."""
         unusable: list[CheckpointError] = []
         total = schedule[-1].stop if schedule else 0
         tree = read(model)
         with optimizers.put_back_on_error(model):
-            optimizers.prebuild(tree)
+            optimizers.prepare(tree, optimizer_state)
             wanted = [(tuple(v.shape), np.asarray(v.numpy()).dtype) for v in _variables(model)]
             for path in found:
                 try:
@@ -261,7 +265,7 @@ def _whole(path: Path, *, keep_other: bool = False) -> Iterator[BinaryIO]:
 
 
 def _variables(model: Any) -> list[Any]:
-    return [*model.variables, *model.optimizer.variables]
+    return [*model.variables, *model.optimizer.variables, *own_counts.counts(model.optimizer)]
 
 
 def _described(tree: ModelTree) -> list[str]:
@@ -271,6 +275,7 @@ def _described(tree: ModelTree) -> list[str]:
     inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     named = [(names.get(id(variable), variable.name), variable) for variable in model.variables]
     named += [(f"{type(inner).__name__}[{index}]", slot) for index, slot in enumerate(model.optimizer.variables)]
+    named += [("updates of one variable", count) for count in own_counts.counts(model.optimizer)]
     return [f"{name} {tuple(variable.shape)} {variable.dtype}" for name, variable in named]
 
 
@@ -306,7 +311,8 @@ def _read(
                 if state.variables != described:
                     both = zip_longest(state.variables, described, fillvalue="nothing")
                     was, now = next(pair for pair in both if pair[0] != pair[1])
-                    raise CheckpointError(str(path), f"is of another model: it has {was:.200}, and the model {now}")
+                    what = "optimizer_state" if "updates of" in was + now else "model"
+                    raise CheckpointError(str(path), f"is of another {what}: it has {was:.200}, and the model {now}")
                 return state, schedule, [_array(file, f"{n}.npy", *array) for n, array in enumerate(wanted)]
     except CheckpointError:
         raise

@@ -12,6 +12,7 @@ from typing import Any
 from refreeze.errors import Unsupported
 from refreeze.keras import backends
 from refreeze.keras import optimizer as optimizers
+from refreeze.keras import overshoot
 from refreeze.keras.batchnorm import BatchNorms, frozen_but_moving
 from refreeze.keras.flags import Flags
 from refreeze.keras.model import ModelTree, read
@@ -28,9 +29,9 @@ class Controller:
     """Puts ``model`` into the state of any segment: flags, normalizations, rate, optimizer state and train function.
 
     ``names`` are all that the schedule governs. ``fit`` is the ``model.history`` of the one fit that it is for, None
-    if it is for several. Everything that cannot work raises here, before anything is changed: ``UnknownName``,
-    ``InvalidSpec``, ``Unsupported`` (a model that is not built or not compiled, EXE-5, EXE-12, layers that are under
-    another schedule already).
+    if it is for several. ``steps_per_tick`` is None if it is not known. Everything that cannot work raises here, before
+    anything is changed: ``UnknownName``, ``InvalidSpec``, ``Unsupported`` (a model that is not built or not compiled,
+    EXE-5, EXE-12, EXE-13, layers that are under another schedule already).
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Controller:
         schedule: Sequence[Segment],
         options: Options = _DEFAULTS,
         fit: Any = None,
+        steps_per_tick: int | None = None,
     ) -> None:
         self.tree = read(model)
         self.model = model = self.tree.model
@@ -53,6 +55,7 @@ class Controller:
                     f"{both[0]!r} is being trained under another schedule, and one would undo what the other does; "
                     "make one schedule of both, with refreeze.union"
                 )
+        names = [*names]
         self._flags = Flags(self.tree, names)
         self._batch_norms = BatchNorms(self.tree, options.batch_norm, {name for s in schedule for name in s.bn_frozen})
         self._sets_rate = any(segment.learning_rate is not None for segment in schedule)
@@ -61,6 +64,8 @@ class Controller:
         self._switch = make_switch(model, options)
         self._optimizer: Any = None
         self._trained: frozenset[int] | None = None
+        if self._state in ("keep", "reset_unfrozen"):
+            overshoot.warn(model, schedule, names, steps_per_tick, self._flags.others_train)
         if options.batch_norm == "keras" and (moving := frozen_but_moving(self.tree, schedule)):
             _log.warning(
                 "the statistics of batch normalizations go on to move while their parameters are frozen one by one, "
@@ -77,11 +82,11 @@ class Controller:
         self._backend.settle(self.model)
         if self.model.optimizer is not self._optimizer:  # at first, and when the user has compiled in between
             optimizers.check(self.model, self._state, self._sets_rate)
-            optimizers.prebuild(self.tree)
+            optimizers.prepare(self.tree, self._state)
             self._optimizer = self.model.optimizer
         _say(self._flags.write(segment.frozen))
         self._batch_norms.write(segment.bn_frozen)
-        if self._state != "keep":
+        if self._state not in ("keep", "per_variable"):
             self._reset()
         if segment.learning_rate is not None:
             self.model.optimizer.learning_rate = segment.learning_rate

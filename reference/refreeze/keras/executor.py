@@ -1,4 +1,4 @@
-"""The executor: one call of the user's fit function per segment, and one history of it all (EXE-1..12).
+"""The executor: one call of the user's fit function per segment, and one history of it all (EXE-1..13).
 
 A drop-in for VL3D's ``DLFreezeTrainingExecutor``, under whose name it can be imported too.
 """
@@ -110,7 +110,7 @@ def train(
     history: dict[str, list[float]] = {}
     done, stopped = 0, False
     if keeper is not None:
-        if resumed := keeper.begin(model, schedule, resume=options.resume):
+        if resumed := keeper.begin(model, schedule, resume=options.resume, optimizer_state=options.optimizer_state):
             history, done, stopped = resumed.history, resumed.epoch, resumed.stopped
             for before in cut(schedule, done - 1, done):
                 controller.follow(before)

@@ -77,6 +77,12 @@ class Flags:
         """Return all flags of the model, governed or not, as bytes: two equal ones mean one and the same train step."""
         return bytes(self._written)
 
+    @property
+    def others_train(self) -> bool:
+        """Whether a variable trains that no name stands for."""
+        both = zip(self._holders, self._rules, strict=True)
+        return any(flag and not names for holder, (names, flag) in both if hasattr(holder, "assign"))
+
     def _changed(self) -> list[str]:
         both = zip(self._holders, self._written, strict=True)
         changed = [holder for holder, flag in both if holder.trainable is not flag]

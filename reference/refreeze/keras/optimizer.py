@@ -3,7 +3,8 @@
 ``keep``: nothing. Slots of frozen variables stay as they are and continue later; ``iterations`` counts on. ``reset``:
 at every change of the frozen set, all but the learning rate is as in a new optimizer, and the loss scale too.
 ``reset_unfrozen``: the slots of variables that become trainable are as in a new optimizer; the others, and
-``iterations``, stay.
+``iterations``, stay. ``per_variable`` and ``per_variable_reset``: as ``keep`` and ``reset_unfrozen``, and the bias of
+each variable is corrected by the updates of that variable alone (EXE-13), which ``per_variable_reset`` counts anew.
 
 Gradient accumulation: Keras empties all accumulators at the end of a window, those of frozen variables too. So a
 variable that is frozen in the middle of a window is not updated by what it had gathered in it, and one that is unfrozen
@@ -21,20 +22,22 @@ from typing import Any
 import keras
 
 from refreeze.errors import Unsupported
-from refreeze.keras import backends, private
+from refreeze.keras import backends, own_counts, private
 from refreeze.keras.model import ModelTree
 from refreeze.keras.options import OptimizerState, SingleRates
 from refreeze.rates import Rates
 
 _log = logging.getLogger("refreeze")
+_COUNTING = ("per_variable", "per_variable_reset")
+_RESETTING = ("reset_unfrozen", "per_variable_reset")
 
 
 def check(model: Any, state: OptimizerState, sets_rate: bool) -> None:
     """Raise unless the model is compiled with an optimizer that can go through a schedule exactly; change nothing.
 
     ``Unsupported`` for a model that is not compiled, for ``use_ema`` (EXE-12: Keras then writes the averages into the
-    wrong variables), for a ``LearningRateSchedule`` if the schedule sets rates (EXE-5), for a ``MultiOptimizer``, and
-    for ``reset_unfrozen`` with slots that cannot be told apart.
+    wrong variables), for a ``LearningRateSchedule`` if the schedule sets rates (EXE-5), for a ``MultiOptimizer``, for
+    a reset of what thaws with slots that cannot be told apart, and for own counts with what ``own_counts.check`` says.
     """
     optimizer = getattr(model, "optimizer", None)
     if not getattr(model, "compiled", False) or optimizer is None:
@@ -63,14 +66,16 @@ def check(model: Any, state: OptimizerState, sets_rate: bool) -> None:
             f"{type(private.rate_of(inner)).__name__}; give it a number, or take the rates out of the schedule"
         )
     if state != "keep":
-        twin = _twin(inner)
+        twin = new_like(inner)
         slot_of = _build(twin, [keras.Variable(keras.ops.zeros((2, 3)))])
         unknown = [variable for variable in twin.variables if variable.shape != () and id(variable) not in slot_of]
-        if state == "reset_unfrozen" and unknown:
+        if state in _RESETTING and unknown:
             raise Unsupported(
-                f"optimizer {inner.name!r} does not say which slots belong to which variable, as 'reset_unfrozen' "
+                f"optimizer {inner.name!r} does not say which slots belong to which variable, as {state!r} "
                 "needs; 'keep' and 'reset' do without"
             )
+        if state in _COUNTING:
+            own_counts.check(inner, twin, {*slot_of})
 
 
 def check_single_rates(rates: Rates | None, how: SingleRates) -> None:
@@ -95,14 +100,16 @@ def _inner(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def _twin(optimizer: Any) -> Any:
-    """Return a new optimizer of the same configuration; raises ``Unsupported`` if its class cannot make one."""
+def new_like(optimizer: Any, **other: Any) -> Any:
+    """Return a new optimizer of the same configuration, but for what is ``other``.
+
+    Raises ``Unsupported`` if its class cannot make one.
+    """
     try:
-        return type(optimizer).from_config(optimizer.get_config())
+        return type(optimizer).from_config({**optimizer.get_config(), **other})
     except Exception as error:
         raise Unsupported(
-            f"optimizer {optimizer.name!r} cannot be made anew from its configuration ({error}), as 'reset' and "
-            "'reset_unfrozen' need; 'keep' does without"
+            f"optimizer {optimizer.name!r} cannot be made anew from its configuration ({error}), as all but 'keep' need"
         ) from error
 
 
@@ -159,6 +166,35 @@ def _contents(state: dict[str, Any]) -> tuple[dict[str, list[Any]], dict[str, di
     return lists, {key: dict(value) for key, value in state.items() if isinstance(value, dict)}
 
 
+def prepare(tree: ModelTree, state: OptimizerState) -> None:
+    """Build the optimizer as ``prebuild`` does, and have it count as ``state`` says (EXE-13).
+
+    Updates that were counted in an earlier run count on. Of an optimizer that has been used without counts, each
+    variable has had ``iterations`` updates, or none if its slots are as new.
+    """
+    inner = _inner(tree.model.optimizer)
+    with put_back_on_error(tree.model), backends.current().scope(tree.model):
+        counted = own_counts.end(inner)
+        prebuild(tree)
+        if state in _COUNTING:
+            done = int(keras.ops.convert_to_numpy(inner.iterations))
+            moved = _moved(inner) if done and not counted else set()
+            over = private.built_over(inner)
+            own_counts.begin(inner, [counted.get(id(v), done if id(v) in moved else 0) for v in over])
+
+
+def _moved(optimizer: Any) -> set[int]:
+    """Return the ids of the variables whose slots are not those of a new optimizer; all, if that cannot be known."""
+    twin, over = new_like(optimizer), private.built_over(optimizer)
+    slot_of = _build(twin, over)
+    pairs = [(slot_of.get(id(new)), new, used) for new, used in zip(twin.variables, optimizer.variables, strict=True)]
+    known = {owner for owner, _, _ in pairs}
+    same = {id(new): bool(keras.ops.all(keras.ops.equal(new, used))) for owner, new, used in pairs if owner}
+    return {id(v) for v in over if id(v) not in known} | {
+        owner for owner, new, _ in pairs if owner and not same[id(new)]
+    }
+
+
 def prebuild(tree: ModelTree) -> None:
     """Build the optimizer over every variable that can be trained, so that no switch makes or loses a slot (EXE-4).
 
@@ -198,12 +234,15 @@ def reset(optimizer: Any, only: set[int] | None = None) -> None:
     ``only``: ids of model variables, to whose slots this is limited.
     """
     inner = _inner(optimizer)
-    twin = _twin(inner)
+    twin = new_like(inner)
     slot_of = _build(twin, private.built_over(inner))
     # Both were built over the same variables in the same order, so their own variables pair up.
     for fresh, used in zip(twin.variables, inner.variables, strict=True):
         if used is not private.rate_of(inner) and (only is None or slot_of.get(id(fresh)) in only):
             used.assign(fresh)
+    for variable, count in zip(private.built_over(inner), own_counts.counts(inner), strict=False):
+        if only is None or id(variable) in only:
+            count.assign(0)
     if inner is not optimizer and only is None:
         optimizer.step_counter.assign(0)
         optimizer.dynamic_scale.assign(optimizer.initial_scale)

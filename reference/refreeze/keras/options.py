@@ -9,7 +9,7 @@ from refreeze.errors import InvalidSpec
 from refreeze.policy import check_int
 
 Switch = Literal["cached", "rebuild"]
-OptimizerState = Literal["keep", "reset", "reset_unfrozen"]
+OptimizerState = Literal["keep", "reset", "reset_unfrozen", "per_variable", "per_variable_reset"]
 BatchNorm = Literal["keras", "batch", "batch_fixed", "inference"]
 SingleRates = Literal["refuse", "ignore"]
 
@@ -34,7 +34,7 @@ class Options:
     cache_size: int = 16
     """How many train functions "cached" keeps, >= 1."""
     optimizer_state: OptimizerState = "keep"
-    """What a switch does to the optimizer's slots (EXE-4)."""
+    """What a switch does to the optimizer's slots, and whose updates its correction of bias counts (EXE-4, EXE-13)."""
     batch_norm: BatchNorm = "keras"
     """What frozen batch normalizations use and move (BN-1)."""
     restore: bool = False

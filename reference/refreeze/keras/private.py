@@ -30,6 +30,7 @@ USED = {
     "Optimizer._trainable_variables_indices": _REFUSES,
     "Optimizer._accumulated_gradients": "on JAX the accumulated gradients of what is frozen are not emptied",
     "JAXTrainer._get_jax_state": _REFUSES,
+    "Optimizer._get_variable_index": f"with 'per_variable' {_REFUSES}",
     "Model._compile_config": "no train step is kept: each switch traces one",
     "Model._compile_metrics": _TRACES_TWICE,
     "Model._symbolic_build": _TRACES_TWICE,
@@ -127,6 +128,23 @@ def _after(first: Callable[[], None], then: Callable[..., Any]) -> Callable[...,
         return then(*args, **kwargs)
 
     return both
+
+
+def place_of(variable: Any, optimizer: Any) -> int:
+    """Return the place of a variable among those that the optimizer has been built over."""
+    place: int = _get(optimizer, "Optimizer._get_variable_index")(variable)
+    return place
+
+
+@contextlib.contextmanager
+def iterations_shown_as(optimizer: Any, value: Any) -> Iterator[None]:
+    """Let ``optimizer._iterations`` be ``value`` for a while; nothing is assigned, and nothing tracked."""
+    state, before = vars(optimizer), _get(optimizer, "Optimizer._iterations")
+    state["_iterations"] = value
+    try:
+        yield
+    finally:
+        state["_iterations"] = before
 
 
 def forget_slots(optimizer: Any) -> None:
