@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,8 +50,10 @@ def trained(model: keras.Model, policy: Policy, **options: Any) -> dict[str, np.
     seen: dict[str, list[np.ndarray]] = {"early": [], "late": []}
 
     def note(*_: Any, **__: Any) -> None:
+        if keras.backend.backend() == "jax":
+            model.jax_state_sync()
         for name, kernels in seen.items():
-            kernels.append(model.get_layer(name).kernel.numpy())
+            kernels.append(np.array(keras.ops.convert_to_numpy(model.get_layer(name).kernel)))
 
     note()
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=note)
@@ -80,15 +85,55 @@ def by_formula(name: str, updated: range) -> np.ndarray:
     return np.stack(found)
 
 
+def from_formula(name: str, found: dict[str, np.ndarray]) -> float:
+    """Return the largest difference of kernels from those of the formula."""
+    updated = {"early": range(STEPS), "late": range(LATE, STEPS)}
+    return max(float(abs(kernels - by_formula(name, updated[layer])).max()) for layer, kernels in found.items())
+
+
 @pytest.mark.parametrize("switch", ["cached", "rebuild"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_EXE_13_a_late_thaw_is_that_of_a_new_optimizer(name: str, switch: str) -> None:
     found = trained(network(OPTIMIZERS[name](RATE)), THAW, optimizer_state="per_variable", switch=switch)
-    for layer, updated in (("early", range(STEPS)), ("late", range(LATE, STEPS))):
-        assert abs(found[layer] - by_formula(name, updated)).max() < 1e-6
+    assert from_formula(name, found) < 1e-6
     first = abs(np.diff(found["late"], axis=0))[LATE]
     decayed = RATE * DECAY * abs(found["late"][LATE]) if name == "adamw" else 0.0
     assert (first - decayed).max() <= RATE * (1 + 1e-4)  # the kernel is rounded to 1.2e-7
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_EXE_13_a_late_thaw_is_that_of_pytorch(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    kind = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}.get(name, torch.optim.Adam)
+    more = {"adamw": {"weight_decay": DECAY}, "amsgrad": {"amsgrad": True}}.get(name, {})
+    kernel = torch.full((3, 2), 0.1, requires_grad=True)
+    optimizer = kind([kernel], lr=RATE, eps=1e-7, **more)
+    found = trained(network(OPTIMIZERS[name](RATE)), THAW, optimizer_state="per_variable")["late"]
+    for step, gradient in enumerate(gradients()):
+        if step >= LATE:
+            kernel.grad = torch.from_numpy(gradient)
+            optimizer.step()
+            assert abs(found[step + 1] - kernel.detach().numpy()).max() < 1e-6
+
+
+IN_ANOTHER = """
+import test_own_counts as t
+model = t.network(t.OPTIMIZERS["adam"](t.RATE))
+found = t.trained(model, t.THAW, optimizer_state="per_variable")
+model.optimizer.save_own_variables(store := {})
+print(t.from_formula("adam", found) < 1e-6, *map(int, t.own_counts.counts(model.optimizer)), len(store))
+"""
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_EXE_13_on_another_backend(backend: str) -> None:
+    pytest.importorskip(backend)
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", IN_ANOTHER]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", str(STEPS), str(STEPS - LATE), "6"]
 
 
 @pytest.mark.parametrize(("name", "times"), [("adam", 1.3), ("adamw", 1.3), ("adamax", 0.1)])

@@ -17,11 +17,13 @@ from refreeze.keras import private
 from tensorflow.python.framework import ops
 
 pytestmark = pytest.mark.engine
+TORCH = "keras.src.backend.torch.optimizers"
 SOURCE = Path(refreeze.__file__).parent
 OWNERS: dict[str, Callable[[], Any]] = {
     "Layer": keras.layers.Layer,
     "Optimizer": lambda: built(),
     "Model": lambda: compiled(),
+    "TorchParallelOptimizer": lambda: pytest.importorskip(f"{TORCH}.torch_parallel_optimizer").TorchParallelOptimizer,
     "JAXTrainer": lambda: pytest.importorskip("keras.src.backend.jax.trainer").JAXTrainer,
     "Function": lambda: tf.function(lambda: None),
     "gradient_registry": lambda: ops.gradient_registry,
@@ -75,7 +77,7 @@ def test_without_them_it_goes_on() -> None:
     assert private.metrics_builder(compiled()) is not None
     assert private.accumulators(SimpleNamespace(_trainable_variables=[])) == []
     assert {*private.USED} - {*NEEDING} == {
-        "Optimizer._accumulated_gradients",
+        "Optimizer._accumulated_gradients", "TorchParallelOptimizer._parallel_update_step",
         "Model._compile_config", "Model._compile_metrics", "Model._symbolic_build", "gradient_registry._registry",
     }  # fmt: skip
 

@@ -34,9 +34,8 @@ from msgspec import Meta, Struct
 import refreeze
 from refreeze import segments_json
 from refreeze.errors import CheckpointError, InvalidSpec, Unsupported
-from refreeze.keras import backends
+from refreeze.keras import backends, own_counts
 from refreeze.keras import optimizer as optimizers
-from refreeze.keras import own_counts
 from refreeze.keras.model import ModelTree, read
 from refreeze.keras.options import OptimizerState
 from refreeze.policy import check_int
@@ -265,7 +264,7 @@ def _whole(path: Path, *, keep_other: bool = False) -> Iterator[BinaryIO]:
 
 
 def _variables(model: Any) -> list[Any]:
-    return [*model.variables, *model.optimizer.variables, *own_counts.counts(model.optimizer)]
+    return [*model.variables, *own_counts.beside(model.optimizer)]
 
 
 def _described(tree: ModelTree) -> list[str]:
@@ -274,8 +273,9 @@ def _described(tree: ModelTree) -> list[str]:
     names = {id(weight): node.name_of(weight) for node in tree.nodes for weight in node.layer.weights}
     inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     named = [(names.get(id(variable), variable.name), variable) for variable in model.variables]
-    named += [(f"{type(inner).__name__}[{index}]", slot) for index, slot in enumerate(model.optimizer.variables)]
-    named += [("updates of one variable", count) for count in own_counts.counts(model.optimizer)]
+    counted = {id(count): "updates of one variable" for count in own_counts.counts(inner)}
+    state = enumerate(own_counts.beside(model.optimizer))
+    named += [(counted.get(id(slot), f"{type(inner).__name__}[{index}]"), slot) for index, slot in state]
     return [f"{name} {tuple(variable.shape)} {variable.dtype}" for name, variable in named]
 
 

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from refreeze.errors import Unsupported
-from refreeze.keras import backends
+from refreeze.keras import backends, overshoot
 from refreeze.keras import optimizer as optimizers
-from refreeze.keras import overshoot
 from refreeze.keras.batchnorm import BatchNorms, frozen_but_moving
 from refreeze.keras.flags import Flags
 from refreeze.keras.model import ModelTree, read

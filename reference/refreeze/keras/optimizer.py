@@ -237,7 +237,7 @@ def reset(optimizer: Any, only: set[int] | None = None) -> None:
     twin = new_like(inner)
     slot_of = _build(twin, private.built_over(inner))
     # Both were built over the same variables in the same order, so their own variables pair up.
-    for fresh, used in zip(twin.variables, inner.variables, strict=True):
+    for fresh, used in zip(twin.variables, inner.variables, strict=False):  # behind them counts may come
         if used is not private.rate_of(inner) and (only is None or slot_of.get(id(fresh)) in only):
             used.assign(fresh)
     for variable, count in zip(private.built_over(inner), own_counts.counts(inner), strict=False):

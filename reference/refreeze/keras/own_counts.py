@@ -3,8 +3,8 @@
 Keras' optimizers correct the bias of their moments by ``iterations``, the updates of all. A variable that trains for
 the first time when that is large has empty moments and no correction: Adam then takes steps of several times the
 learning rate. With counts, ``update_step``, which updates one variable, sees the count of that variable in the place of
-``iterations``. The counts are no variables of the optimizer, so that Keras saves and loads it as ever; whoever saves a
-run, or passes state as values, takes them from ``counts``.
+``iterations``. The counts are not among what Keras saves of an optimizer, so that it loads as ever; checkpoints of a
+run take them from ``counts``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from refreeze.errors import Unsupported
-from refreeze.keras import private
+from refreeze.keras import backends, private
 
 
 def check(optimizer: Any, twin: Any, slots: set[int]) -> None:
@@ -45,6 +45,13 @@ def counts(optimizer: Any) -> list[Any]:
     return list(getattr(vars(inner).get("update_step"), "counts", ()))
 
 
+def beside(optimizer: Any) -> list[Any]:
+    """Return all that a run changes in an optimizer: its variables, and those counts that are not among them."""
+    variables = optimizer.variables
+    known = {*map(id, variables)}
+    return [*variables, *(count for count in counts(optimizer) if id(count) not in known)]
+
+
 def begin(optimizer: Any, updates: Sequence[int]) -> None:
     """Count from now on; ``updates`` are those that each variable that the optimizer was built over has had."""
     kept = [keras.Variable(number, dtype="int", trainable=False, name="updates") for number in updates]
@@ -56,7 +63,7 @@ def begin(optimizer: Any, updates: Sequence[int]) -> None:
             plain(gradient, variable, learning_rate)
         optimizer.assign_add(count, 1)
 
-    update_step.counts = kept  # type: ignore[attr-defined]
+    update_step.counts, update_step.undo = kept, backends.current().count(optimizer, kept)  # type: ignore[attr-defined]
     optimizer.update_step = update_step
 
 
@@ -64,6 +71,7 @@ def end(optimizer: Any) -> dict[int, int]:
     """Count no more; return the updates counted, by the id of the variable."""
     values = map(int, map(keras.ops.convert_to_numpy, counts(optimizer)))
     found = dict(zip(map(id, private.built_over(optimizer)), values, strict=False))
-    if counts(optimizer):
+    if found:
+        optimizer.update_step.undo()
         del optimizer.update_step
     return found

@@ -31,6 +31,7 @@ USED = {
     "Optimizer._accumulated_gradients": "on JAX the accumulated gradients of what is frozen are not emptied",
     "JAXTrainer._get_jax_state": _REFUSES,
     "Optimizer._get_variable_index": f"with 'per_variable' {_REFUSES}",
+    "TorchParallelOptimizer._parallel_update_step": "on torch variables are updated one by one, as elsewhere",
     "Model._compile_config": "no train step is kept: each switch traces one",
     "Model._compile_metrics": _TRACES_TWICE,
     "Model._symbolic_build": _TRACES_TWICE,
@@ -145,6 +146,37 @@ def iterations_shown_as(optimizer: Any, value: Any) -> Iterator[None]:
         yield
     finally:
         state["_iterations"] = before
+
+
+def update_one_by_one(optimizer: Any) -> Callable[[], None]:
+    """Have ``update_step`` called for each variable where Keras updates all at once; return what undoes it."""
+    if not hasattr(optimizer, "_parallel_update_step"):
+        return lambda: None
+
+    def each(gradients: list[Any], variables: list[Any], rate: Any) -> None:
+        for gradient, variable in zip(gradients, variables, strict=True):
+            optimizer.update_step(gradient, variable, rate)
+
+    optimizer._parallel_update_step = each
+    return lambda: delattr(optimizer, "_parallel_update_step")
+
+
+def pass_as_state(optimizer: Any, more: list[Any]) -> Callable[[], None]:
+    """Let ``more`` be the last of the variables of an optimizer, but not of those it saves; return what undoes it."""
+    known = optimizer.variables
+
+    def save_own_variables(store: Any) -> None:
+        for place, variable in enumerate(known):
+            store[str(place)] = keras.ops.convert_to_numpy(variable)
+
+    def undo() -> None:
+        del optimizer.save_own_variables
+        variables[:] = [v for v in variables if not any(v is other for other in more)]
+
+    variables = _get(optimizer, "Optimizer._variables")
+    variables.extend(more)
+    optimizer.save_own_variables = save_own_variables
+    return undo
 
 
 def forget_slots(optimizer: Any) -> None:

@@ -64,6 +64,10 @@ class Backend:
     def build_metrics_first(self, model: Any) -> None:
         """See to it that the first call of the model's train function needs one trace, not two."""
 
+    def count(self, optimizer: Any, counts: list[Any]) -> Callable[[], None]:
+        """Let ``update_step`` update one variable, and find ``counts`` where it runs; return what undoes it."""
+        return lambda: None
+
     def wait(self, outcome: Any) -> None:
         """Wait until what a train function has returned is there."""
         for value in keras.tree.flatten(outcome):

@@ -58,6 +58,9 @@ class Jax(Backend):
         else:
             del model.train_step
 
+    def count(self, optimizer: Any, counts: list[Any]) -> Callable[[], None]:
+        return private.pass_as_state(optimizer, counts)
+
     def wait(self, outcome: Any) -> None:
         jax.block_until_ready(outcome)
 

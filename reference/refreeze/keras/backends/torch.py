@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from refreeze.errors import Unsupported
+from refreeze.keras import private
 from refreeze.keras.backends import Backend
 
 
@@ -19,6 +21,9 @@ class Torch(Backend):
                 f"model {model.name!r} is compiled with steps_per_execution = {model.steps_per_execution}, and Keras "
                 "executes one step at a time on torch"
             )
+
+    def count(self, optimizer: Any, counts: list[Any]) -> Callable[[], None]:
+        return private.update_one_by_one(optimizer)
 
     def wait(self, outcome: Any) -> None:
         super().wait(outcome)
