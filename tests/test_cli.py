@@ -75,13 +75,14 @@ def test_text(folder):
         "4      6             1            0.01",
         "6      8             1            0.01",
         "8     10             0",
+        "4 distinct frozen sets in 5 visits",
     ]
 
 
 def test_text_of_many_segments_and_of_inference_mode(folder):
     spec = SPEC | {"training_interval": [0, 100], "strategy": SPEC["strategy"] | {"iterative_span": 1}}
     out = printed("plan", write(folder, [spec]), "--epochs", 100)
-    assert out.rstrip().endswith("… and 60 more")
+    assert "… and 60 more" in out
     assert len(out.splitlines()) < 60
     config = {"groups": [["a", "bn"], ["b"]], "calls": [{"at": 1, "call": "freeze"}], "batch_norm": ["bn"]}
     out = printed("plan", write(folder, config, "fastai"), "--epochs", 2)
@@ -94,9 +95,20 @@ def test_json(folder):
     policy = dialects()["vl3d"].policy([SPEC], total=10)
     assert found.pop("segments") == segments_json.to_json(segments(policy, 10))
     operations = found.pop("operations")
+    assert found.pop("cost") == {"visits": 5, "distinct_sets": 4, "never_trained": [], "never_frozen": []}
     assert found == {"dialect": "vl3d", "unit": "epochs", "total": 10, "names": ["stem", "block1", "head"]}
     bn = {"bn_freeze": [], "bn_unfreeze": []}
     assert operations[1] == {"tick": 4, "freeze": ["block1"], "unfreeze": ["stem"], "learning_rate": 0.01} | bn
+
+
+def test_what_a_schedule_leaves_out(folder):
+    spec = write(folder, [SPEC | {"training_interval": [0, 10]}, {"layers": ["head"], "training_interval": [0, 99]}])
+    out = printed("plan", spec, "--epochs", 3, "--names", ",".join(["stem", "block1", "head", *"abcdef"]))
+    assert out.splitlines()[-3:] == [
+        "2 distinct frozen sets in 2 visits",
+        "never trained: head",
+        "never frozen: a, b, c, d, e and 1 more",
+    ]
 
 
 def test_steps_are_the_epochs_times_their_steps(folder):
@@ -488,6 +500,9 @@ def test_the_names_of_a_model(models):
     spec = write(models, [SPEC | {"layers": "all"}])
     found = json.loads(printed("plan", spec, "--epochs", 10, "--model", "models:small", "--format", "json"))
     assert found["names"] == ["stem", "head"]
+    assert found["cost"]["traces"] == {"rebuild": 5, "cached": 3, "cached, all kept": 3}
+    text = printed("plan", spec, "--epochs", 10, "--model", "models:small")
+    assert text.endswith("\ntraces of the train step: 5 (rebuild), 3 (cached), 3 (cached, all kept)\n")
     spec = write(models, [{"names": "head/bias", "until_epoch": 1}], "lighter")
     run = ["--epochs", 2, "--steps-per-epoch", 5, "--format", "json"]
     found = json.loads(printed("plan", spec, *run, "--model", "models:small"))

@@ -16,7 +16,7 @@ import lab
 
 HERE = Path(__file__).parent
 QUESTIONS = (
-    "flip", "still_moves", "batch_norm", "optimizer_state", "until_epoch", "resume", "compose", "misspelt",
+    "flip", "still_moves", "batch_norm", "optimizer_state", "late_thaw", "until_epoch", "resume", "compose", "misspelt",
 )  # fmt: skip
 
 

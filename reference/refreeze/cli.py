@@ -113,7 +113,7 @@ def plan(
         bool, typer.Option("--list", help="Print the layers and containers of --model, and no schedule.")
     ] = False,
 ) -> None:
-    """Compute a schedule, without training, and draw it."""
+    """Compute a schedule, without training: draw it, and say what it costs and what it leaves out."""
     if list_:
         _list_names(model, format)
         return
@@ -122,7 +122,8 @@ def plan(
     asked = refreeze.read(spec)
     language, per = asked.dialect, _steps(steps_per_epoch, asked.dialect)
     total, length = (epochs, "") if language.unit == "epochs" else (epochs * per, f" ({epochs:,} epochs of {per:,})")
-    found = plans.plan(asked, _names(language, names, _tree(names, model)), total=total, steps_per_epoch=per)
+    tree = _tree(names, model)
+    found = plans.plan(asked, _names(language, names, tree), total=total, steps_per_epoch=per)
     title = one_line(f"{Path(spec).name}: {language.name}, {total:,} {language.unit}{length}")
 
     def write(content: Iterable[bytes]) -> None:
@@ -132,7 +133,7 @@ def plan(
             typer.echo(part, nl=False)
 
     if format == "json":
-        write(_json(language, found))
+        write(_json(language, found, tree))
         return
     if not found.names:
         raise NeedsModel("config", msgspec.json.decode(msgspec.json.encode(asked.config)))
@@ -141,7 +142,7 @@ def plan(
     if format == "text":
         console = Console() if out is None else Console(file=io.StringIO(), width=100)
         timeline = plot.text(found.segments, found.names, console.width)
-        console.print(Text(title, "bold"), timeline, _table(found), sep="\n")
+        console.print(Text(title, "bold"), timeline, _table(found), *map(Text, _said(found, tree)), sep="\n")
         if isinstance(console.file, io.StringIO):
             write([console.file.getvalue().encode()])
         return
@@ -226,6 +227,38 @@ def _names(language: Dialect, names: str | None, tree: Any) -> Sequence[str] | N
     return declared
 
 
+def _cost(found: plans.Plan, tree: Any) -> dict[str, Any]:
+    """Return what a schedule costs and leaves out; with a model, the traces of its train step by switch."""
+    visits = found.visits
+    cost: dict[str, Any] = {
+        "visits": len(visits),
+        "distinct_sets": len({*visits}),
+        "never_trained": found.never_trained,
+        "never_frozen": found.never_frozen,
+    }
+    if tree is not None:
+        from refreeze.keras.flags import Flags
+        from refreeze.keras.options import Options
+
+        flags = Flags(tree, found.policy.names)
+        steps = [(flags.signature(frozen), inference) for frozen, inference in visits]
+        cost["traces"] = {"rebuild": len(steps), "cached": plans.traces(steps, Options.cache_size)}
+        cost["traces"]["cached, all kept"] = len({*steps})
+    return cost
+
+
+def _said(found: plans.Plan, tree: Any) -> Iterator[str]:
+    """Yield in lines what a schedule costs and leaves out."""
+    cost = _cost(found, tree)
+    yield f"{cost['distinct_sets']:,} distinct frozen sets in {cost['visits']:,} visits"
+    for what in ("never_trained", "never_frozen"):
+        if names := cost[what]:
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+            yield one_line(f"{what.replace('_', ' ')}: {shown}")
+    if traces := cost.get("traces"):
+        yield "traces of the train step: " + ", ".join(f"{number:,} ({switch})" for switch, number in traces.items())
+
+
 def _read_model(model: str) -> Any:
     """Return what the engine knows of the model that a function returns."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -262,9 +295,10 @@ def _list_names(model: str | None, format: str) -> None:  # noqa: A002
     Console(soft_wrap=True).print(drawn[""])
 
 
-def _json(language: Dialect, found: plans.Plan) -> Iterator[bytes]:
+def _json(language: Dialect, found: plans.Plan, tree: Any) -> Iterator[bytes]:
     """Yield a plan as JSON, segment by segment: there may be a million."""
     head = {"dialect": language.name, "unit": found.unit, "total": found.total, "names": found.names}
+    head["cost"] = _cost(found, tree)
     yield json.dumps(head, indent=1).removesuffix("\n}").encode()
     yield from _listed("segments", (part for s in found.segments for part in segments_json.to_json([s])))
     before = itertools.chain([SILENT], (State(s.frozen, s.frozen, None, s.bn_frozen) for s in found.segments))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,6 +40,25 @@ class Plan:
     """The learning rates of single names, None if there are none."""
     segments: tuple[Segment, ...]
     """The canonical segments of the policy over the run (SCH-1..4)."""
+
+    @property
+    def visits(self) -> list[tuple[frozenset[str], frozenset[str]]]:
+        """What is frozen, and what is in inference mode, wherever one of the two changes: a train step for each."""
+        sets = ((segment.frozen, segment.bn_frozen) for segment in self.segments)
+        return [found for found, _ in itertools.groupby(sets)]
+
+    @property
+    def never_trained(self) -> list[str]:
+        """The names that are frozen in the whole run, in order."""
+        frozen = [segment.frozen for segment in self.segments]
+        always = frozen[0].intersection(*frozen[1:]) if frozen else frozenset()
+        return [name for name in self.names if name in always]
+
+    @property
+    def never_frozen(self) -> list[str]:
+        """The names that are frozen at no tick, in order."""
+        ever = frozenset().union(*(segment.frozen for segment in self.segments))
+        return [name for name in self.names if name not in ever]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +169,19 @@ def _texts(plain: object) -> Iterator[str]:
     elif isinstance(plain, dict | list | tuple):
         for item in plain.values() if isinstance(plain, dict) else plain:
             yield from _texts(item)
+
+
+def traces(visits: Iterable[Hashable], size: int) -> int:
+    """Return how many of these visits find nothing to go back to, where the ``size >= 1`` used last are kept.
+
+    >>> traces("abcabc", size=3), traces("abcabc", size=2), traces("ababa", size=1)
+    (3, 6, 5)
+    """
+    kept, made = OrderedDict[Hashable, None](), 0
+    for visit in visits:
+        made += visit not in kept
+        kept[visit] = None
+        kept.move_to_end(visit)
+        if len(kept) > size:
+            kept.popitem(last=False)
+    return made

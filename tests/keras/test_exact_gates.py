@@ -11,6 +11,7 @@ import keras
 import pytest
 from refreeze.keras import FreezeTrainingExecutor
 from refreeze.keras.model import layer_names
+from refreeze.plan import configuration, plan, traces
 from small_models import build, count_traces, fit
 from tensorflow.python.eager import context
 
@@ -54,6 +55,16 @@ def test_a_revisit_traces_registers_and_makes_nothing() -> None:
     after_first = cycles[2]  # three layers, two at a time: three windows
     assert after_first["traces"] == after_first["alive"] == 3
     assert cycles[2:] == [after_first] * 12
+
+
+def test_a_plan_says_how_many_traces_there_will_be() -> None:
+    """Two train steps are kept: that of everything, to which each second segment goes back, and another."""
+    config = [
+        {"layers": [name], "training_interval": [at, at + 1]} for name, at in (("one", 1), ("two", 3), ("one", 5))
+    ]
+    visits = plan(configuration(config, "vl3d"), ["one", "two", "head"], total=7).visits
+    found = watched(build("dense"), config, 7, cache_size=2)
+    assert found[-1]["traces"] == traces(visits, 2) == 4
 
 
 @pytest.mark.parametrize("options", [{}, {"cache_size": 1}, {"switch": "rebuild"}], ids=str)

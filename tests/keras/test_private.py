@@ -23,7 +23,7 @@ OWNERS: dict[str, Callable[[], Any]] = {
     "Layer": keras.layers.Layer,
     "Optimizer": lambda: built(),
     "Model": lambda: compiled(),
-    "TorchParallelOptimizer": lambda: pytest.importorskip(f"{TORCH}.torch_parallel_optimizer").TorchParallelOptimizer,
+    "TorchParallelOptimizer": lambda: pytest.importorskip(f"{TORCH}.torch_adam").Adam,
     "JAXTrainer": lambda: pytest.importorskip("keras.src.backend.jax.trainer").JAXTrainer,
     "Function": lambda: tf.function(lambda: None),
     "gradient_registry": lambda: ops.gradient_registry,

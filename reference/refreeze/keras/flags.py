@@ -60,8 +60,11 @@ class Flags:
     def write(self, frozen: frozenset[str]) -> list[str]:
         """Give everything the flag that it has while exactly ``frozen`` are frozen; return what ``put_back`` does."""
         changed = self._changed()
-        self._put(tuple(flag and found.isdisjoint(frozen) for found, flag in self._rules))
+        self._put(self._flags(frozen))
         return changed
+
+    def _flags(self, frozen: frozenset[str]) -> tuple[bool, ...]:
+        return tuple(flag and found.isdisjoint(frozen) for found, flag in self._rules)
 
     def put_back(self) -> list[str]:
         """Write again what was written last; return the names of what others have changed since then."""
@@ -73,9 +76,12 @@ class Flags:
         """Put back the flags from before the run."""
         self._put(self._baseline)
 
-    def signature(self) -> bytes:
-        """Return all flags of the model, governed or not, as bytes: two equal ones mean one and the same train step."""
-        return bytes(self._written)
+    def signature(self, frozen: frozenset[str] | None = None) -> bytes:
+        """Return all flags of the model, governed or not, as bytes: two equal ones mean one and the same train step.
+
+        They are those that were written last or, without writing anything, those for ``frozen``.
+        """
+        return bytes(self._written if frozen is None else self._flags(frozen))
 
     @property
     def others_train(self) -> bool:

@@ -32,7 +32,8 @@ class Options:
     """"cached" keeps the train functions used last and puts them back; "rebuild" makes a new one at every switch. The
     results are equal bit for bit (EXE-7)."""
     cache_size: int = 16
-    """How many train functions "cached" keeps, >= 1."""
+    """How many train functions "cached" keeps, >= 1. There is no bound in MiB: the frameworks do not say what a train
+    step holds, and by how much the memory of the process grows is known only afterwards, and not whose it is."""
     optimizer_state: OptimizerState = "keep"
     """What a switch does to the optimizer's slots, and whose updates its correction of bias counts (EXE-4, EXE-13)."""
     batch_norm: BatchNorm = "keras"
