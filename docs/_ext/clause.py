@@ -36,7 +36,9 @@ class Clause(SphinxDirective):
             return []
         anchor = identifier.lower()
         box = nodes.container(classes=["clause"], ids=[anchor])
-        box += nodes.paragraph("", "", nodes.strong(text=identifier), classes=["clause-id"])
+        box += nodes.paragraph(
+            "", "", nodes.strong(text=identifier), nodes.inline(text=f" {known.requirement}"), classes=["clause-id"]
+        )
         box += self.parse_text_to_nodes(known.text)
         self._link_terms(box)
         box += checks(identifier)

@@ -46,6 +46,8 @@ class Adapter:
     def __init__(self, name: str) -> None:
         self.name = name
         """What the user called it: the argument of ``refreeze verify`` that replays a case."""
+        self.stored = ""
+        """Where a replay finds a case by its id: ``report.json#``, or nothing for the cases that this machine keeps."""
         self.supported: set[frozenset[str]] = set()
         """The features of each request that it answered."""
         self.unsupported: set[frozenset[str]] = set()

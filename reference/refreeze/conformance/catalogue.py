@@ -12,7 +12,7 @@ from typing import NamedTuple, get_args
 
 from refreeze.conformance import vectors
 from refreeze.conformance.cases import fastai, in_use, kempner, lighter, literature, of_every_dialect, vl3d
-from refreeze.conformance.clauses import clauses
+from refreeze.conformance.clauses import Requirement, clauses, requirement
 from refreeze.conformance.execution.cases import FAMILIES as EXECUTION
 from refreeze.conformance.laws import Family, rejected
 from refreeze.conformance.protocol import Level
@@ -49,6 +49,11 @@ class Check(NamedTuple):
     def family(self) -> Family:
         """How the law is checked in the dialect, and with which cases."""
         return self.law.families[self.dialect]
+
+    @property
+    def requirement(self) -> Requirement:
+        """Whether what it demands is a must; of a case that fails, ``clauses.requirement`` says it."""
+        return "should" if self.family.check is rejected else requirement(self.law.clause)
 
 
 @functools.cache

@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 import tomllib
 from importlib import resources
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
 from refreeze.conformance.protocol import Level
+
+Requirement = Literal["must", "should"]
+"""As in RFC 2119: who breaks a must trains otherwise; a should is about which wrong configurations are rejected."""
 
 
 class Clause(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -22,6 +26,8 @@ class Clause(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """What must hold."""
     level: Level = "schedule"
     """Whether schedules show it, or only their execution."""
+    requirement: Requirement = "must"
+    """Of what it says about the configurations that are right."""
     untestable: str | None = None
     """Why neither a law nor a vector of this kit checks it; None if one does."""
 
@@ -33,3 +39,12 @@ def clauses() -> dict[str, Clause]:
     found = msgspec.convert(tomllib.loads(text)["clause"], list[Clause])
     assert len({clause.id for clause in found}) == len(found), "a clause id is given twice"
     return {clause.id: clause for clause in found}
+
+
+def requirement(clause: str, case: dict[str, Any] | None = None) -> Requirement:
+    """Return whether a clause is a must, or what ``case``, one of its laws, demands.
+
+    A request for a schedule that must be rejected is a should, whatever the clause; what a run does is as the clause.
+    """
+    rejects = case is not None and case.get("error") is not None and case["request"].get("op") != "run"
+    return "should" if rejects else clauses()[clause].requirement

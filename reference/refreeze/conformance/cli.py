@@ -19,11 +19,11 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from refreeze.conformance import kept
 from refreeze.conformance import vectors as kit_vectors
 from refreeze.conformance.adapters import Adapter, load
 from refreeze.conformance.protocol import Fault
 from refreeze.errors import InvalidSpec, Unsupported
-from refreeze.reading import read_text
 from refreeze.writing import checked_target, write_whole
 
 _Adapter = Annotated[
@@ -81,12 +81,16 @@ def verify(
     known_failures: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Laws that are known to break: JSON or TOML.")
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail also for a should: what is to be rejected.")] = False,
     replay: Annotated[
-        str | None, typer.Option(metavar="CASE", help="Check one case of --law again: its JSON, or a file of it.")
+        str | None,
+        typer.Option(
+            metavar="CASE", help="Check one case again: its id, REPORT.json#id, or with --law its JSON or file."
+        ),
     ] = None,
     timeout: _Timeout = None,
 ) -> None:
-    """Check an implementation by the laws: exit 0 if all hold, 1 if one is broken, 2 if the adapter is at fault."""
+    """Check an implementation by the laws: exit 0 if each must holds, 1 if one breaks, 2 if the adapter is at fault."""
     # Hypothesis keeps a cache: not where the user happens to be.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir(), "refreeze-hypothesis")))
@@ -96,20 +100,24 @@ def verify(
         from refreeze.conformance.known_failures import read as read_known_failures
     except ImportError as error:
         raise Unsupported(f"verify needs Hypothesis: pip install 'refreeze[conformance]' ({error})") from None
+    case = None
+    if replay is not None:
+        stored, case = kept.find(replay)
+        law = law or ([] if stored is None else [stored])
     chosen = catalogue.checks(level, dialect or (), law or ())
     entries = [] if known_failures is None else read_known_failures(known_failures)
-    case = None if replay is None else _case(replay)
     if case is not None and len(law or ()) != 1:
         raise InvalidSpec("--law", law, "the one law that the case of --replay is about")
     read = [] if known_failures is None else [known_failures]
-    read += [] if replay is None or replay.lstrip().startswith("{") else [Path(replay)]
+    read += [path for path in map(Path, [replay, replay.rpartition("#")[0]]) if path.is_file()] if replay else []
     if report is not None:
         checked_target("--report", report, read)  # now, not after minutes
     began = time.perf_counter()
     with _adapter(adapter, command, timeout, level) as loaded, _progress() as progress:
         task = progress.add_task("verify", total=len(chosen))
+        loaded.stored = "" if report is None else f"{report}#"
         if case is not None:
-            found = runner.replay(loaded, chosen, case)
+            found = runner.replay(loaded, chosen, case, strict)
         else:
             found = runner.run(
                 loaded,
@@ -118,20 +126,19 @@ def verify(
                 seed,
                 entries,
                 on_check=lambda check: progress.update(task, advance=1, description=check.id),
+                strict=strict,
             )
-    kit_report.show(Console(), found, time.perf_counter() - began)
+    is_kept = report is not None or kept.keep(found.failed())
+    kit_report.show(_console(), found, time.perf_counter() - began, is_kept)
     if report is not None:
         write_whole("--report", report, [json.dumps(found.as_json(), indent=1).encode() + b"\n"], read)
     raise typer.Exit(found.exit_code)
 
 
-def _case(text: str) -> dict[str, Any]:
-    if not text.lstrip().startswith("{"):
-        text = read_text("--replay", text)
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InvalidSpec("--replay", text, f"a case in JSON ({error})") from None
+def _console() -> Console:
+    """Return a console of 100 columns where nothing says how wide it is, such as in the log of a CI."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=100)
 
 
 vectors = typer.Typer(

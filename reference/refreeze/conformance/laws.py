@@ -81,6 +81,9 @@ class Broken(AssertionError):
     def __init__(self, what: str, got: object, should_be: object) -> None:
         super().__init__(what, str(got), str(should_be))
         self.what, self.got, self.should_be = what, str(got), str(should_be)
+        self.schedules = None
+        if isinstance(got, Schedule) and isinstance(should_be, Schedule):
+            self.schedules = got.segments, should_be.segments
 
     def __str__(self) -> str:
         return f"{self.what} is {self.got}, but should be {self.should_be}"
@@ -176,9 +179,7 @@ def coincide(ask: Ask, case: Case) -> None:
     got, should_be = _scheduled(ask, other, *window), _scheduled(ask, one, *window)
     if got != should_be:
         where = f" in [{window[0]}, {'…' if window[1] is None else window[1]})" + " of some names" * ("names" in case)
-        raise Broken(
-            f"the schedule{where} of the second request", Schedule(got), f"that of the first, {Schedule(should_be)}"
-        )
+        raise Broken(f"the schedule{where}, of the second request and of the first", Schedule(got), Schedule(should_be))
 
 
 def again(ask: Ask, case: Case) -> None:
@@ -187,7 +188,7 @@ def again(ask: Ask, case: Case) -> None:
     ask(case["other"])
     after = _scheduled(ask, case["request"])
     if before != after:
-        raise Broken("the second answer to the first request", Schedule(after), f"its first answer, {Schedule(before)}")
+        raise Broken("the second and the first answer to one request", Schedule(after), Schedule(before))
 
 
 def rejected(ask: Ask, case: Case) -> None:

@@ -28,6 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--refreeze-timeout", type=float, metavar="SECONDS", help="what an answer may take")
     group.addoption("--refreeze-profile", choices=("quick", "ci", "thorough"), default="quick", help="how hard to try")
     group.addoption("--refreeze-known-failures", metavar="FILE", help="laws that are known to break: JSON or TOML")
+    group.addoption("--refreeze-strict", action="store_true", help="a broken should fails too, it is no xfail")
     group.addoption("--refreeze-seed", type=int, default=0, help="the same seed draws the same cases")
 
 
@@ -49,9 +50,9 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     except (ScheduleError, Fault) as error:
         raise pytest.UsageError(str(error)) from None
     config.add_cleanup(adapter.close)
-    profile, seed = config.getoption("--refreeze-profile"), config.getoption("--refreeze-seed")
+    how = tuple(config.getoption(f"--refreeze-{name}") for name in ("profile", "seed", "strict"))
     for check in chosen:
-        items.append(LawItem.from_parent(session, name=check.id, law=BoundCheck(adapter, check, profile, seed, known)))
+        items.append(LawItem.from_parent(session, name=check.id, law=BoundCheck(adapter, check, known, *how)))
 
 
 def _known(path: str | Path | None) -> list[KnownFailure]:
@@ -69,15 +70,20 @@ def _known(path: str | Path | None) -> list[KnownFailure]:
 class BoundCheck:
     """A law in one dialect for one implementation: calling it checks it."""
 
-    def __init__(self, adapter: Adapter, check: Check, profile: str, seed: int, known: list[KnownFailure]) -> None:
-        self._adapter, self._check, self._profile, self._seed, self._known = adapter, check, profile, seed, known
+    def __init__(
+        self, adapter: Adapter, check: Check, known: list[KnownFailure], profile: str, seed: int, strict: bool
+    ) -> None:
+        self._adapter, self._check, self._known = adapter, check, known
+        self._profile, self._seed, self._strict = profile, seed, strict
 
     def __call__(self) -> Result:
         """Return what came of it; fails as pytest does, skips if it is not supported, is an xfail if that is known.
 
-        A known failure that does not fail any more fails. Raises ``Fault``.
+        A broken should is an xfail too, unless the check is strict. A known failure that does not fail any more fails.
+        Raises ``Fault``.
         """
         from refreeze.conformance.clauses import clauses
+        from refreeze.conformance.kept import Kept, keep
         from refreeze.conformance.runner import PROFILES, run_check
 
         result = run_check(self._adapter, self._check, PROFILES[self._profile], self._seed, self._known)
@@ -92,6 +98,9 @@ class BoundCheck:
                 *(["asked again, the adapter answered otherwise"] if failure.flaky else []),
                 failure.replay,
             )
+            keep([(failure.id, Kept(result.law, failure.case))])
+            if result.requirement == "should" and not self._strict:
+                pytest.xfail("a should: " + "\n".join(lines))
             pytest.fail("\n".join(lines), pytrace=False)
         if result.stale:
             pytest.fail(f"a known failure does not fail any more: remove it ({result.stale[0].reason})", pytrace=False)
@@ -128,17 +137,18 @@ def parametrize_with_laws(
     seed: int = 0,
     timeout: float | None = None,
     known_failures: str | Path | None = None,
+    strict: bool = False,
 ) -> pytest.MarkDecorator:
     """Return the decorator of a test that is run for each law, with an argument ``law`` for it to call.
 
     ``adapter`` is a callable from request to answer, at the level "execution" an executor, or ``module:object``; an
     answer may take ``timeout`` seconds, as in ``adapters.load``. ``known_failures`` is a file of laws that it is known
-    to break: those are expected failures.
+    to break: those are expected failures, and so are broken shoulds, unless ``strict``.
     """
     from refreeze.conformance.adapters import load
     from refreeze.conformance.catalogue import checks
 
     known = _known(known_failures)
     loaded, chosen = load(adapter, level=level, timeout=timeout), checks(level, tuple(dialects))
-    cases = [pytest.param(BoundCheck(loaded, check, profile, seed, known), id=check.id) for check in chosen]
+    cases = [pytest.param(BoundCheck(loaded, check, known, profile, seed, strict), id=check.id) for check in chosen]
     return pytest.mark.parametrize("law", cases)

@@ -7,6 +7,7 @@ fault of the adapter ends it, as nothing that it answers can be judged.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import time
@@ -25,10 +26,13 @@ from refreeze.conformance import vectors
 from refreeze.conformance.adapters import Adapter
 from refreeze.conformance.catalogue import Check, every_check
 from refreeze.conformance.causes import cause, same_mistake
+from refreeze.conformance.clauses import Requirement, requirement
+from refreeze.conformance.kept import Kept
 from refreeze.conformance.known_failures import KnownFailure
 from refreeze.conformance.laws import Broken, Case, NotSupported, check_case
 from refreeze.conformance.protocol import Answer, Fault, Request
 from refreeze.errors import InvalidSpec
+from refreeze.segments_json import to_json
 
 Verdict = Literal["holds", "broken", "crashed", "known", "unsupported"]
 CRASH_SHRINKS = 20
@@ -61,9 +65,13 @@ class Failure:
     got: str
     should_be: str
     replay: str
-    """The command that checks the case again."""
+    """The command that checks the case again, by its id."""
     cause: str
     """Why, in a few words: laws with equal ones are told together, and a known failure stands for these alone."""
+    id: str
+    """Ten hexadecimal digits, of the law and the case alone."""
+    timelines: tuple[list[dict[str, Any]], list[dict[str, Any]]] | None = None
+    """What was got and what it should be, as segments, where both are schedules."""
     crashed: bool = False
     """Whether the implementation raised or ended in place of an answer; ``got`` says how, and where."""
     flaky: bool = False
@@ -83,6 +91,8 @@ class Result:
     unsupported: int
     """How many of them the adapter does not support."""
     seconds: float
+    requirement: Requirement
+    """Whether what the law demands is a must; of a failure, whether what its case demands is."""
     failure: Failure | None = None
     reason: str | None = None
     """Why it is known to fail."""
@@ -102,17 +112,27 @@ class Report:
     fault: Fault | None = None
     stale: list[tuple[KnownFailure, str]] = field(default_factory=list)
     """Known failures that do not fail any more, or match nothing, and which of these."""
+    strict: bool = False
+    """Whether a broken should fails too."""
 
     @property
     def exit_code(self) -> int:
-        """0: every law holds, or fails as is known; 1: one is broken or crashed, or an entry stale; 2: nothing checked.
+        """0: every must holds or fails as is known; 1: one is broken or crashed, or an entry stale; 2: nothing checked.
 
-        The last is so after a fault that ends the run, and if every law is unsupported or crashed.
+        Where the report is ``strict``, a should counts as a must. Nothing is checked after a fault that ends the run,
+        and if every law is unsupported or crashed.
         """
-        verdicts = {r.verdict for r in self.results}
-        if self.fault is not None or verdicts <= {"unsupported", "crashed"}:
+        if self.fault is not None or {r.verdict for r in self.results} <= {"unsupported", "crashed"}:
             return 2
-        return int(bool(self.stale or verdicts & {"broken", "crashed"}))
+        return int(bool(self.stale) or any(map(self.fails, self.results)))
+
+    def fails(self, result: Result) -> bool:
+        """Return whether the run fails for this."""
+        return result.verdict in ("broken", "crashed") and (self.strict or result.requirement == "must")
+
+    def failed(self) -> list[tuple[str, Kept]]:
+        """Return the cases that failed, by their ids."""
+        return [(r.failure.id, Kept(r.law, r.failure.case)) for r in self.results if r.failure is not None]
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
@@ -123,6 +143,7 @@ class Report:
             "level": self.level,
             "profile": self.profile,
             "seed": self.seed,
+            "strict": self.strict,
             "exit_code": self.exit_code,
             "results": msgspec.to_builtins(self.results),
             "fault": fault,
@@ -136,7 +157,8 @@ def try_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
     Raises ``NotSupported``, and ``Fault`` for any other fault than a crash.
     """
     level = "" if adapter.level == "schedule" else f" --level {adapter.level}"
-    replay = f"refreeze verify {adapter.name}{level} --law {check.law.id} --replay {shlex.quote(json.dumps(case))}"
+    found = case_id(check.law.id, case)
+    replay = f"refreeze verify {adapter.name}{level} --replay {shlex.quote(adapter.stored + found)}"
     asked: list[tuple[Request, Answer]] = []
 
     def ask(request: Request) -> Answer:
@@ -146,13 +168,21 @@ def try_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
     try:
         check.family.check(ask, case)
     except Broken as broken:
-        return Failure(case, broken.what, broken.got, broken.should_be, replay, cause(asked, broken))
+        lines = broken.schedules and (to_json(broken.schedules[0]), to_json(broken.schedules[1]))
+        said = broken.what, broken.got, broken.should_be, replay, cause(asked, broken)
+        return Failure(case, *said, found, lines)
     except Fault as fault:
         if fault.kind != "crashed":
             raise
         what = f"the answer to a request of the {check.dialect} configuration"
-        return Failure(case, what, str(fault), "an answer", replay, str(fault), crashed=True)
+        return Failure(case, what, str(fault), "an answer", replay, str(fault), found, crashed=True)
     return None
+
+
+def case_id(law: str, case: Case) -> str:
+    """Return the id of a case of a law: ten hexadecimal digits, the same wherever and whenever it is found."""
+    text = json.dumps([law, case], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
 
 class _Known(NamedTuple):
@@ -267,7 +297,8 @@ def _result(
 ) -> Result:  # fmt: skip
     seconds = round(time.perf_counter() - began, 4)
     about = check.law.id, check.law.clause, check.dialect
-    return Result(*about, verdict, cases, unsupported, seconds, failure, reason, stale)
+    demanded = check.requirement if failure is None else requirement(check.law.clause, failure.case)
+    return Result(*about, verdict, cases, unsupported, seconds, demanded, failure, reason, stale)
 
 
 def try_given_case(adapter: Adapter, check: Check, case: Case) -> Failure | None:
@@ -281,9 +312,9 @@ def try_given_case(adapter: Adapter, check: Check, case: Case) -> Failure | None
         raise InvalidSpec("case", case, f"a case of {check.law.id} ({type(error).__name__}: {error})") from error
 
 
-def replay(adapter: Adapter, chosen: Iterable[Check], case: Case) -> Report:
+def replay(adapter: Adapter, chosen: Iterable[Check], case: Case, strict: bool = False) -> Report:
     """Return the report of one case of the one law that ``chosen`` has; raises ``InvalidSpec`` if it is none of it."""
-    report = Report(adapter.name, adapter.level, "replay", 0)
+    report = Report(adapter.name, adapter.level, "replay", 0, strict=strict)
     wanted = check_case(case)["request"]["dialect"]
     check = next((check for check in chosen if check.dialect == wanted), None)
     if check is None:
@@ -307,12 +338,13 @@ def run(
     seed: int = 0,
     known: Collection[KnownFailure] = (),
     on_check: Callable[[Check], None] = lambda check: None,
+    strict: bool = False,
 ) -> Report:
     """Run the checks and return what came of each; for the ``known`` failures see ``run_check``.
 
     A fault of the adapter ends the run. A crash does not, unless nothing is answered in the first checks.
     """
-    report = Report(adapter.name, adapter.level, profile, seed)
+    report = Report(adapter.name, adapter.level, profile, seed, strict=strict)
     report.stale += [(entry, "there is no such law") for entry in known if entry not in of_some_law(known)]
     try:
         for check in chosen:

@@ -109,9 +109,12 @@ def as_expected(ask: Ask, case: Case) -> None:
 
 
 def families(clause: str) -> dict[str, Family]:
-    """Return the families of the vectors of a clause: in each dialect that it has some in, these and no others."""
+    """Return the families of the vectors of a clause: in each dialect that it has some in, these and no others.
+
+    What a schedule is comes first, then what is rejected: a failure is that of the first vector that fails.
+    """
     cases: dict[str, list[Case]] = {}
-    for name, vector in vectors(clause).items():
+    for name, vector in sorted(vectors(clause).items(), key=lambda item: item[1].error is not UNSET):
         cases.setdefault(vector.request["dialect"], []).append(case_of(name))
     return {dialect: Family(as_expected, None, tuple(found)) for dialect, found in cases.items()}
 
