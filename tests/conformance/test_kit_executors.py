@@ -282,7 +282,7 @@ def test_the_command_line_replays_what_it_prints():
     assert "the epochs of the calls of fit" in output
     failure = verdict(Idle, "EXE-1").results[0].failure
     replay = shlex.split(failure.replay)
-    assert replay[3:6] == ["--level", "execution", "--law"]
+    assert replay[3:6] == ["--level", "execution", "--replay"]
     replay[2] = "test_kit_executors:Idle"
     code, output = command(*replay[1:])
     assert code == 1

@@ -248,6 +248,7 @@ def _differs(failure: Failure, width: int, whole: bool) -> Iterator[Text]:
         drawn = [*_rates(got, right, width), *_side_by_side(failure.case["request"], got, right, width)]
     yield from drawn
     if whole or not drawn:
+        yield from _wrapped("", failure.what, width)
         yield from _wrapped("got", _short(failure.got), width, 1000 if whole else 2)
         yield from _wrapped("should be", failure.should_be, width, 1000 if whole else 2)
 
