@@ -16,6 +16,7 @@ import pytest
 from refreeze.conformance.catalogue import checks
 from refreeze.conformance.protocol import Fault, FaultKind, segments_request
 from refreeze.conformance.pytest_plugin import parametrize_with_laws
+from wrong_ones import SOURCE
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "examples" / "adapters" / "README.md"
@@ -40,8 +41,7 @@ def run_pytest(folder, *arguments):
 
 
 def wrong_module(folder):
-    source = (HERE / "brute_force.py").read_text()
-    (folder / "mine.py").write_text(source.replace("(k * window + j)", "(k * window + j + 1)"))
+    (folder / "mine.py").write_text(SOURCE.replace("(k * window + j)", "(k * window + j + 1)"))
 
 
 def test_the_plugin_adds_a_test_for_each_law(tmp_path):

@@ -23,7 +23,7 @@ from refreeze.conformance.runner import PROFILES, Profile, replay, run, run_chec
 from refreeze.errors import ScheduleError
 from rich.console import Console
 from typer.testing import CliRunner
-from wrong_ones import module
+from wrong_ones import SOURCE, module
 
 HERE = Path(__file__).parent
 OFF_BY_ONE = ("(k * window + j) % len(units)", "(k * window + j + 1) % len(units)")
@@ -54,8 +54,7 @@ def refreeze(*arguments):
 def wrong_module(tmp_path, monkeypatch):
     """The name of a wrong implementation that can be imported."""
     monkeypatch.syspath_prepend(tmp_path)
-    source = (HERE / "brute_force.py").read_text()
-    (tmp_path / "off_by_one.py").write_text(source.replace(*OFF_BY_ONE))
+    (tmp_path / "off_by_one.py").write_text(SOURCE.replace(*OFF_BY_ONE))
     yield "off_by_one:respond"
     sys.modules.pop("off_by_one", None)
 
@@ -345,7 +344,7 @@ def test_a_known_failure_that_still_fails_is_no_failure(tmp_path, wrong_module, 
 
 def test_a_known_failure_does_not_hide_another_mistake_of_the_same_law(tmp_path, failing_case, monkeypatch):
     """The known one counts windows wrong; the other one freezes an epoch too long, or accepts what is wrong."""
-    source = (HERE / "brute_force.py").read_text().replace(*OFF_BY_ONE)
+    source = SOURCE.replace(*OFF_BY_ONE)
     (tmp_path / "two_mistakes.py").write_text(source.replace("not begin <= tick < end", "not begin <= tick <= end"))
     monkeypatch.syspath_prepend(tmp_path)
     code, output = verify_knowing(tmp_path, "two_mistakes:respond", entry(failing_case), law=RR_1)

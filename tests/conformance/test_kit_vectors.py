@@ -19,7 +19,7 @@ from refreeze.conformance.catalogue import checks
 from refreeze.conformance.protocol import ErrorId, segments_request
 from refreeze.conformance.runner import Profile, run, run_check
 from test_kit_runner import refreeze as command_line
-from wrong_ones import WRONG, module
+from wrong_ones import SOURCE, WRONG, module
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "adapters"
 NODE = shutil.which("node")
@@ -153,9 +153,7 @@ def test_vectors_check(tmp_path, monkeypatch):
     code, output = command_line("vectors", "check", "brute_force:respond", "--clause", "RND-2")
     assert (code, output) == (0, "45 passed, 0 failed, 0 unsupported")
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "wrong_windows.py").write_text(
-        (Path(__file__).parent / "brute_force.py").read_text().replace("(k * window + j)", "(k * window + j + 1)")
-    )
+    (tmp_path / "wrong_windows.py").write_text(SOURCE.replace("(k * window + j)", "(k * window + j + 1)"))
     code, output = command_line("vectors", "check", "wrong_windows:respond", "--clause", "RR-3")
     assert code == 1
     assert (
