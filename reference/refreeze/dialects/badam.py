@@ -7,12 +7,13 @@ torch's, here they are drawn by RND-4 from ``seed``, which is an extension. Clau
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect, Run
+from refreeze.dialects.common import keys_of
 from refreeze.dialects.fields import Names, Seed, Tick
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy, always, invert, shift, union
@@ -20,6 +21,16 @@ from refreeze.windows import random_order, round_robin
 
 _LAYER = re.compile(r".*layers.[^.]*\.")
 _EMBEDDING = re.compile(r".*embed[^.]*\.")
+
+
+_KEYS = {
+    "badam_switch_mode": "switch_mode",
+    "badam_switch_interval": "switch_block_every",
+    "badam_start_block": "start_block",
+}
+"""The keys of LLaMA-Factory, and those here."""
+_OTHERS = ("badam_verbose", "badam_update_ratio", "badam_mask_mode")
+_EXTENSIONS = ("block_prefix_list", "include_embedding", "include_lm_head", "active_modules")
 
 
 class BAdamConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -42,6 +53,26 @@ class BAdamConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True)
     """Texts: a parameter trains always whose name has one of them in it."""
     seed: Seed = 0
     """In [0, 2^64)."""
+
+
+def own_keys(config: object) -> object:
+    """Return a configuration, or a whole file, in the keys of LLaMA-Factory in those here, without BAdam's ``verbose``.
+
+    Of a file that has ``use_badam: true`` all is left out that does not begin with ``badam_``, but for the keys here;
+    ``badam_verbose``, ``badam_update_ratio`` and ``badam_mask_mode`` too. There the mode is ascending by default.
+
+    >>> own_keys({"stage": "sft", "use_badam": True, "badam_mode": "layer", "badam_switch_interval": 50})
+    {'switch_mode': 'ascending', 'switch_block_every': 50}
+    """
+    if not isinstance(config, Mapping):
+        return config
+    if config.get("use_badam") is not True:
+        return {key: config[key] for key in config if key != "verbose"}
+    found = {key: config[key] for key in config if str(key).startswith("badam_") and key not in _OTHERS}
+    found = {_KEYS.get(key, key): value for key, value in found.items()}
+    if found.get("badam_mode") == "layer":
+        del found["badam_mode"]
+    return {"switch_mode": "ascending"} | found | keys_of(config, _EXTENSIONS)
 
 
 def _inferred(config: BAdamConfig, names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -109,4 +140,10 @@ DIALECT = Dialect(
     unit="steps",
     names="parameters",
     build=policy,
+    unwrap=own_keys,
+    wrapped={
+        "description": "BAdam's arguments with verbose, or a whole file in the keys of LLaMA-Factory.",
+        "type": "object",
+        "anyOf": [{"required": ["verbose"]}, {"properties": {"use_badam": {"const": True}}, "required": ["use_badam"]}],
+    },
 )

@@ -60,6 +60,34 @@ def groups_of(
     return found
 
 
+def section(config: object, place: str, keys: Iterable[str], own: Iterable[str] = ()) -> object:
+    """Return the ``keys`` of a part of a whole file, ``own`` keys beside that part, and nothing else of the file.
+
+    What is no mapping, or has no such part with one of ``keys``, stays as it is.
+
+    >>> section({"seed": 1, "optim": {"lr": 0.1, "freeze": 2}, "part": "a"}, "optim", ["freeze"], own=["part"])
+    {'freeze': 2, 'part': 'a'}
+    """
+    part = config.get(place) if isinstance(config, Mapping) else None
+    if not isinstance(config, Mapping) or not isinstance(part, Mapping) or not (found := keys_of(part, keys)):
+        return config
+    return found | keys_of(config, own)
+
+
+def in_a_section(*places: str) -> dict[str, Any]:
+    """Return the JSON Schema of a whole file with one of these parts."""
+    return {
+        "description": "A whole file of the system; what else it has is left alone.",
+        "type": "object",
+        "anyOf": [{"properties": {place: {"type": "object"}}, "required": [place]} for place in places],
+    }
+
+
+def keys_of(config: Mapping[str, object], keys: Iterable[str]) -> dict[str, object]:
+    """Return those of ``keys`` that a mapping has, with their values."""
+    return {key: config[key] for key in keys if key in config}
+
+
 def exactly_one(config: object, *keys: str) -> tuple[str, Any]:
     """Return the one of ``keys`` that is given, not None, and its value; raises ``InvalidSpec`` for none or several."""
     given = {key: value for key in keys if (value := getattr(config, key)) is not None}

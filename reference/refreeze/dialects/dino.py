@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import exactly_one, frozen_until
+from refreeze.dialects.common import exactly_one, frozen_until, in_a_section, section
 from refreeze.errors import EmptySelection, NeedsModel
 from refreeze.policy import Policy
 
@@ -24,6 +24,15 @@ class DinoConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, 
     """DINO: the number of epochs; 0 or less freezes nothing."""
     freeze_last_layer_epochs: int | None = None
     """DINOv2: the same."""
+
+
+def optim(config: object) -> object:
+    """Return DINOv2's key of a whole configuration; anything else stays as it is.
+
+    >>> optim({"optim": {"epochs": 100, "freeze_last_layer_epochs": 1}, "train": {}})
+    {'freeze_last_layer_epochs': 1}
+    """
+    return section(config, "optim", ["freeze_last_layer_epochs"])
 
 
 def policy(config: DinoConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
@@ -52,4 +61,6 @@ DIALECT = Dialect(
     unit="epochs",
     names="parameters",
     build=policy,
+    unwrap=optim,
+    wrapped=in_a_section("optim"),
 )

@@ -6,15 +6,16 @@ early stopping ends is no function of time: see ``recorded``. Clauses FTS-1, FTS
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect, Run
 from refreeze.dialects.common import frozen_until
 from refreeze.dialects.fields import Names, Rate
+from refreeze.dialects.matching import MOST_SECONDS, matching
 from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel
 from refreeze.policy import Policy
 from refreeze.rates import From, Rates
@@ -32,6 +33,10 @@ class Phase(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The epoch from which on the next phase may begin; -1 leaves that to early stopping."""
     lr: Rate | None = None
     """The rate of what it thaws; ``base_max_lr`` if not given. That of phase 0 has no effect."""
+    new_optimizer: dict[str, Any] | None = None
+    """Not read: it says nothing of what is frozen."""
+    new_lr_scheduler: dict[str, Any] | None = None
+    """Not read: it says nothing of what is frozen, and changes the phase's rates from its first epoch on."""
 
 
 class FtsConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -63,13 +68,11 @@ def schedule(config: object) -> object:
     return whole
 
 
-def _matched(phase: Phase, names: Sequence[str], where: str) -> tuple[str, ...]:
+def _matched(phase: Phase, names: Sequence[str], where: str, end: float) -> tuple[str, ...]:
+    """Return the parameters of a phase; the time at which it must be found is ``end``."""
     found: list[str] = []
     for text in phase.params:
-        try:
-            some = [text] if text in names else [*filter(re.compile(text).match, names)]
-        except re.error as error:
-            raise InvalidSpec(where, text, f"a name, or a regular expression ({error})") from None
+        some = [text] if text in names else matching(text, names, where, end)
         if not some:
             raise EmptySelection(where, text)
         found += some
@@ -84,10 +87,10 @@ def _phases(config: FtsConfig, names: Sequence[str] | None) -> list[tuple[tuple[
     if names is None:
         raise NeedsModel("ft_schedule", [*config.ft_schedule])
     last = len(phases) - 1 if config.max_depth == -1 else min(config.max_depth, len(phases) - 1)
-    found, start = [], 0
+    found, start, end = [], 0, time.monotonic() + MOST_SECONDS
     for number, phase in enumerate(filter(None, phases)):
         where = f"ft_schedule.{number}"
-        params = _matched(phase, names, f"{where}.params")
+        params = _matched(phase, names, f"{where}.params", end)
         found.append((params, start if number <= last else None, phase.lr or config.base_max_lr))
         if phase.max_transition_epoch == -1 and (number < last or config.epoch_transitions_only):
             raise InvalidSpec(f"{where}.max_transition_epoch", -1, "an epoch; what early stopping ends is `recorded`")

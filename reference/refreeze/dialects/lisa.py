@@ -28,6 +28,8 @@ _KEYS = {
     "lisa_layers_attribute": "layers",
 }
 """The keys of axolotl, ms-swift and LMFlow, and those here."""
+_WHOLE = ("base_model", "model_name_or_path", "model")
+"""A file that has one of these is a whole one, of axolotl, LMFlow or ms-swift."""
 
 
 class LisaConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -51,20 +53,28 @@ class LisaConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 def own_keys(config: Any) -> object:
     """Return a configuration in the keys of LMFlow, axolotl or ms-swift in those here; any other stays as it is.
 
-    ``lisa_layers_attribute`` is the path of a list of layers, each of them a unit. ``lisa_step_interval`` is a key
-    of axolotl and ms-swift, whose variant it chooses.
+    ``lisa_layers_attribute`` is the path of a list of layers, each of them a unit; model.layers if neither it nor
+    ``layers`` is given. In LMFlow, whose key is ``lisa_interval_steps``, it begins with the model itself.
+    ``lisa_step_interval`` is a key of axolotl and ms-swift, whose variant it chooses. Of a whole file all other keys
+    are left out.
 
     >>> own_keys({"lisa_n_layers": 4, "lisa_step_interval": 20, "lisa_layers_attribute": "model.layers"})
     {'variant': 'axolotl', 'n_layers': 4, 'step_interval': 20, 'layers': [{'each': 'model/layers/*'}]}
     """
     if not isinstance(config, Mapping) or not config.keys() & _KEYS.keys():
         return config
+    if not {*_WHOLE}.isdisjoint(config):
+        others = ("layers", "always_on", "seed", "variant")
+        kept = (key for key in config if str(key).startswith("lisa_") or key in others)
+        config = {key: config[key] for key in kept if config[key] is not None}
     names: list[Any] = [_KEYS.get(key, key) for key in config]
     if len({*names}) != len(names):
         return config  # two names of one key: those that are not known here are refused
     found: dict[str, object] = {"variant": "axolotl"} if "lisa_step_interval" in config else {}
     found |= dict(zip(names, config.values(), strict=True))
-    if isinstance(path := config.get("lisa_layers_attribute"), str):
+    if isinstance(path := found.setdefault("layers", "model.layers"), str) and path != "all":
+        if "lisa_interval_steps" in config and path.startswith("model.model."):
+            path = path.removeprefix("model.")
         found["layers"] = [{"each": path.replace(".", "/") + "/*"}]
     return found
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import chosen, frozen_until
+from refreeze.dialects.common import chosen, frozen_until, keys_of
 from refreeze.dialects.fields import Rate, Tick, exactly_share
 from refreeze.dialects.spans import first_stops
 from refreeze.policy import Policy
@@ -45,6 +45,8 @@ class NodeFreezing(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 def nodes(config: object) -> object:
     """Return the names and the freezing of the nodes of a whole configuration; anything else stays as it is.
 
+    The name of a node that has an ``alias`` is that.
+
     >>> nodes({"model": {"name": "m", "nodes": [{"name": "EfficientRep", "params": {}, "freezing": {"active": True}}]}})
     [{'name': 'EfficientRep', 'freezing': {'active': True}}]
     """
@@ -52,8 +54,12 @@ def nodes(config: object) -> object:
     found = model.get("nodes") if isinstance(model, Mapping) else None
     if not isinstance(found, list | tuple):
         return config
-    keys = ("name", "freezing")
-    return [{k: node[k] for k in keys if k in node} if isinstance(node, Mapping) else node for node in found]
+    return [_own(node) if isinstance(node, Mapping) else node for node in found]
+
+
+def _own(node: Mapping[str, Any]) -> dict[str, Any]:
+    own = keys_of(node, ("name", "freezing"))
+    return own | ({} if node.get("alias") is None else {"name": node["alias"]})
 
 
 def _active(

@@ -5,13 +5,13 @@ Source: NeMo, ``ModelPT.on_train_batch_start`` (nemo/core/classes/modelPT.py) an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import chosen
+from refreeze.dialects.common import chosen, in_a_section, section
 from refreeze.dialects.spans import spans
 from refreeze.policy import Policy, always, during, never, union
 from refreeze.schedule import Segment
@@ -40,10 +40,7 @@ def freeze_updates(config: object) -> object:
     >>> freeze_updates({"name": "asr", "model": {"freeze_updates": {"modules": {}}, "encoder": {}}})
     {'freeze_updates': {'modules': {}}}
     """
-    model = config.get("model") if isinstance(config, Mapping) else None
-    if isinstance(model, Mapping) and "freeze_updates" in model:
-        return {"freeze_updates": model["freeze_updates"]}
-    return config
+    return section(config, "model", ["freeze_updates"])
 
 
 def _frozen(names: Sequence[str], said: int | tuple[int, int]) -> Policy:
@@ -72,16 +69,6 @@ def policy(config: NemoConfig, names: Sequence[str] | None = None, run: Run | No
     return union(*(_frozen(chosen((name,), names, "freeze_updates.modules"), when) for name, when in said))
 
 
-def _wrapped() -> dict[str, Any]:
-    model = {"type": "object", "properties": {"freeze_updates": {"type": "object"}}, "required": ["freeze_updates"]}
-    return {
-        "description": "A whole configuration; what else it has is left alone.",
-        "type": "object",
-        "properties": {"model": model},
-        "required": ["model"],
-    }
-
-
 def from_segments(run: Sequence[Segment], names: Sequence[str]) -> dict[str, Any]:
     """Return for each layer the first range in which it is frozen; -1 for one that ends with the run."""
     modules: dict[str, Any] = {}
@@ -101,5 +88,5 @@ DIALECT = Dialect(
     build=policy,
     from_segments=from_segments,
     unwrap=freeze_updates,
-    wrapped=_wrapped(),
+    wrapped=in_a_section("model"),
 )

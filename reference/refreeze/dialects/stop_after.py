@@ -1,19 +1,19 @@
 """A part that trains first and is frozen later: the text encoder in OneTrainer, kohya's scripts and those of diffusers.
 
 Source: OneTrainer, ``TimedActionMixin.single_action_elapsed``; sd-scripts, ``train_db.py``; diffusers,
-``examples/advanced_diffusion_training``. ``part`` is an extension: there, the text encoder is meant. Clause STP-1.
+``examples/advanced_diffusion_training``. ``part`` is an extension. Clause STP-1.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from refreeze.dialects import Dialect, Run
-from refreeze.dialects.common import chosen, exactly_one, frozen_from
+from refreeze.dialects.common import chosen, exactly_one, frozen_from, keys_of
 from refreeze.dialects.fields import Entries, Share, Tick, exactly_share
 from refreeze.policy import Policy, never, union
 from refreeze.schedule import Segment
@@ -22,7 +22,7 @@ from refreeze.schedule import Segment
 class StopAfterConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True, omit_defaults=True):
     """Which part stops, and when, under exactly one of three keys."""
 
-    part: Entries
+    part: Entries = ("text_encoder",)
     """The layers or containers that train first."""
     stop_training_after: Tick | None = None
     """OneTrainer: the epochs or steps for which the part trains."""
@@ -32,6 +32,24 @@ class StopAfterConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """sd-scripts: the steps for which the part trains; less than 0 never trains it."""
     train_text_encoder_frac: Share | None = None
     """diffusers: the share of the epochs, rounded down to a whole one, for which the part trains, in [0, 1]."""
+
+
+def own_keys(config: object) -> object:
+    """Return the one part of a whole configuration of OneTrainer that stops; any other stays as it is.
+
+    Its parts are objects, and one without a unit, or with NEVER, does not stop.
+
+    >>> own_keys({"batch_size": 4, "text_encoder": {"stop_training_after": 30, "stop_training_after_unit": "EPOCH"}})
+    {'part': ['text_encoder'], 'stop_training_after': 30, 'stop_training_after_unit': 'EPOCH'}
+    """
+    keys = ("stop_training_after", "stop_training_after_unit")
+    parts = config.items() if isinstance(config, Mapping) else ()
+    found = {name: keys_of(part, keys) for name, part in parts if isinstance(part, Mapping) and keys[0] in part}
+    stopping = {name: part for name, part in found.items() if part.get(keys[1], "NEVER") != "NEVER"} or found
+    if len(stopping) != 1:
+        return config
+    name, part = next(iter(stopping.items()))
+    return {"part": [name], keys[1]: "NEVER"} | part
 
 
 def _stop(config: StopAfterConfig, run: Run) -> int | float:
@@ -82,5 +100,13 @@ DIALECT = Dialect(
     unit="steps",
     names="layers",
     build=policy,
+    unwrap=own_keys,
+    wrapped={
+        "description": "A whole configuration of OneTrainer, in which one part stops.",
+        "type": "object",
+        "patternProperties": {"^(text_encoder|unet|prior|transformer)": {"type": "object"}},
+        "minProperties": 1,
+        "properties": dict.fromkeys(StopAfterConfig.__struct_fields__, False),
+    },
     from_segments=from_segments,
 )

@@ -5,7 +5,7 @@ Source: bubbliiiing/yolov4-tf2, ``train.py``, and its siblings. Clause TWO-1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -18,11 +18,16 @@ from refreeze.errors import InvalidSpec, NeedsModel
 from refreeze.policy import Policy, always, during, never, union
 from refreeze.schedule import Segment
 
+_OTHERS = (
+    "Freeze_batch_size", "Unfreeze_batch_size", "Init_lr", "Min_lr", "optimizer_type", "momentum", "weight_decay",
+    "lr_decay_type",
+)  # fmt: skip
+
 
 class TwoPhaseConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Which layers are frozen first, and until when."""
 
-    freeze_layers: Count | Entries
+    freeze_layers: Count | Entries = ("backbone",)
     """The number of layers, the first ones of all that own weights; or these layers or containers."""
     Freeze_Train: bool = True
     """Whether there is a first phase."""
@@ -32,6 +37,15 @@ class TwoPhaseConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     """The first epoch of the second phase."""
     UnFreeze_Epoch: Tick = 100
     """The end of the run; nothing depends on it but that it may not lie before ``Freeze_Epoch``."""
+
+
+def own_keys(config: object) -> object:
+    """Return a configuration without the settings of batches, optimizer and rates that stand beside the epochs.
+
+    >>> own_keys({"Freeze_Epoch": 50, "optimizer_type": "adam", "Init_lr": 0.001})
+    {'Freeze_Epoch': 50}
+    """
+    return {key: config[key] for key in config if key not in _OTHERS} if isinstance(config, Mapping) else config
 
 
 def policy(config: TwoPhaseConfig, names: Sequence[str] | None = None, run: Run | None = None) -> Policy:
@@ -74,5 +88,11 @@ DIALECT = Dialect(
     unit="epochs",
     names="layers",
     build=policy,
+    unwrap=own_keys,
+    wrapped={
+        "description": "A configuration with the other settings of train.py.",
+        "type": "object",
+        "anyOf": [{"required": [key]} for key in _OTHERS],
+    },
     from_segments=from_segments,
 )

@@ -95,7 +95,7 @@ UPDATES = {
         LAYERS,
         {"modules": ["stem"], "warmup_steps": 2, "boundary": ">"},
         [
-            *at(("modules",), [], {}, "stem", 3, [1], ["stem", "stem"], DROP),
+            *at(("modules",), [], {}, "stem", 3, [1], ["stem", "stem"]),
             *at(("warmup_steps",), *NOT_INTS, DROP),
             *at(("w2v_freezing_updates",), 2, 0),
             *at(("boundary",), "<", 1, True),
@@ -174,7 +174,7 @@ STOP_AFTER = {
         LAYERS,
         {"part": ["stem"], "stop_training_after": 2, "stop_training_after_unit": "STEP"},
         [
-            *at(("part",), [], {}, "stem", 3, [1], ["stem", "stem"], DROP),
+            *at(("part",), [], {}, "stem", 3, [1], ["stem", "stem"]),
             *at(("stop_training_after",), *WRONG_INTS, DROP),
             *at(("stop_training_after_unit",), "MINUTE", "HOUR", "step", 1),
             *at(("stop_text_encoder_training",), 1, 1.5),
@@ -211,7 +211,7 @@ TWO_PHASE = {
         LAYERS,
         {"freeze_layers": 2, "Freeze_Train": True, "Init_Epoch": 0, "Freeze_Epoch": 2, "UnFreeze_Epoch": 4},
         [
-            *at(("freeze_layers",), 0, -1, 7, [], "stem", True, ["stem", "stem"], DROP),
+            *at(("freeze_layers",), 0, -1, 7, [], "stem", True, ["stem", "stem"]),
             *at(("Freeze_Train",), 1, "yes"),
             *at(("Init_Epoch",), *WRONG_INTS),
             *at(("Freeze_Epoch",), 5, *WRONG_INTS),

@@ -359,6 +359,7 @@ def as_axolotl(draw: DrawFn) -> Request:
 
 def in_other_keys(request: Request) -> Pair:
     config = {key: value for key, value in request["config"].items() if key != "variant"}
+    config.setdefault("layers", "all")
     config["lisa_n_layers"], config["lisa_step_interval"] = config.pop("n_layers"), config.pop("step_interval")
     return request | {"config": config}, request
 

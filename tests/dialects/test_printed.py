@@ -1,0 +1,72 @@
+"""What the originals print loads as it is printed; a misspelt key of theirs does not."""
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from refreeze import InvalidSpec, ScheduleError, segments
+from refreeze.dialects import dialect
+
+PRINTED = yaml.safe_load(Path(__file__).with_name("printed.yaml").read_text(encoding="utf-8"))
+IDS = [f"{entry['dialect']} {entry['source'].split(' ')[0]}" for entry in PRINTED]
+
+
+def schedule(entry):
+    policy = dialect(entry["dialect"]).policy(
+        entry["config"], entry["names"], total=entry["total"], steps_per_epoch=entry.get("steps_per_epoch", 1)
+    )
+    return segments(policy, entry["total"])
+
+
+@pytest.mark.parametrize("entry", PRINTED, ids=IDS)
+def test_it_means_what_was_worked_out_by_hand(entry):
+    if "refused" in entry:
+        with pytest.raises(InvalidSpec) as caught:
+            schedule(entry)
+        assert str(caught.value) == entry["refused"]
+        return
+    found = schedule(entry)
+    if "draws" in entry:
+        assert {segment.start for segment in found} <= {*entry["draws"]["within"]}
+        assert {len(entry["names"]) - len(segment.frozen) for segment in found} == {entry["draws"]["train"]}
+    else:
+        assert [[s.start, s.stop, s.frozen] for s in found] == [
+            [*ends, {*frozen}] for *ends, frozen in entry["segments"]
+        ]
+
+
+@pytest.mark.parametrize("entry", PRINTED, ids=IDS)
+def test_its_schema_takes_it(entry):
+    file = {"dialect": entry["dialect"], "config": in_json(entry["config"])}
+    jsonschema.validate(file, dialect(entry["dialect"]).file_schema())
+
+
+def in_json(data):
+    if isinstance(data, dict):
+        return {str(key): in_json(value) for key, value in data.items()}
+    return [in_json(value) for value in data] if isinstance(data, list) else data
+
+
+MISSPELT = [
+    ("lisa", {"base_model": "any", "lisa_n_layers": 1, "lisa_step_intervall": 2}),
+    ("lisa", {"lisa_n_layers": 1, "lisa_step_interval": 2, "learning_rate": 1}),
+    ("lisa", {"base_model": "any", "lisa_layers": 1}),
+    ("badam", {"use_badam": True, "badam_switch_intervall": 2}),
+    ("badam", {"use_badam": True, "badam_mode": "ratio"}),
+    ("badam", {"use_badam": False, "badam_switch_interval": 2}),
+    ("updates", {"model": {"freeze_finetune_update": 2}}),
+    ("updates", {"warmup_step": 2}),
+    ("dino", {"optim": {"freeze_last_layer_epoch": 2}}),
+    ("two_phase", {"Freeze_epoch": 2}),
+    ("stop_after", {"text_encoder": {"stop_training_afer": 2}}),
+    ("stop_after", {part: {"stop_training_after": 2, "stop_training_after_unit": "STEP"} for part in ("a", "b")}),
+    ("nemo", {"model": {"freeze_update": {"enabled": True}}}),
+    ("fts", {0: {"params": ["a"], "new_lr_schedular": {}}}),
+]
+
+
+@pytest.mark.parametrize(("name", "config"), MISSPELT)
+def test_a_misspelt_key_is_refused(name, config):
+    with pytest.raises(ScheduleError):
+        dialect(name).policy(config, ["a", "b", "backbone", "wav2vec2", "last_layer", "layers.0.w"], total=4)
