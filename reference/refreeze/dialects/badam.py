@@ -30,7 +30,7 @@ _KEYS = {
 }
 """The keys of LLaMA-Factory, and those here."""
 _OTHERS = ("badam_verbose", "badam_update_ratio", "badam_mask_mode")
-_EXTENSIONS = ("block_prefix_list", "include_embedding", "include_lm_head", "active_modules")
+_EXTENSIONS = ("block_prefix_list", "include_embedding", "include_lm_head", "active_modules", "seed")
 
 
 class BAdamConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -72,7 +72,8 @@ def own_keys(config: object) -> object:
     found = {_KEYS.get(key, key): value for key, value in found.items()}
     if found.get("badam_mode") == "layer":
         del found["badam_mode"]
-    return {"switch_mode": "ascending"} | found | keys_of(config, _EXTENSIONS)
+    own = {key: value for key, value in keys_of(config, _EXTENSIONS).items() if value is not None}
+    return {"switch_mode": "ascending"} | found | own
 
 
 def _inferred(config: BAdamConfig, names: Sequence[str]) -> list[tuple[str, ...]]:
