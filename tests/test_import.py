@@ -165,7 +165,7 @@ def public_classes(found: dict[str, str]) -> list[str]:
     return [node.name for node in nodes if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
 
 
-TWINS = {"FreezeSchedule", "Recorder"}
+TWINS = {"FreezeSchedule", "RecordDecisions", "Recorder"}
 """What each engine has, under one name."""
 
 
