@@ -1,13 +1,14 @@
 """Adapters: how the kit asks an implementation, and what can go wrong with one that is not a broken law.
 
 An implementation at schedule level is a callable from request to answer, or a program that does so line by line; one at
-execution level is an object that trains Keras models. All are asked through ``Adapter.ask``, which raises a ``Fault``
+execution level is an object that trains models. All are asked through ``Adapter.ask``, which raises a ``Fault``
 unless it gets an answer in time, to this request, of a form that the protocol knows. ``transports`` carry the lines.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import shlex
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from refreeze.conformance.protocol import (
     Answer,
     Fault,
     FaultKind,
+    Framework,
     Level,
     Request,
     UnsupportedRequest,
@@ -42,6 +44,8 @@ class Adapter:
     """An implementation that can be asked."""
 
     level: Level
+    framework: Framework | None = None
+    """That of an executor."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -123,24 +127,39 @@ class Responder(Adapter):
 
 
 class Executor(Adapter):
-    """An implementation at execution level: an object with ``run(model, dialect, config, total, fit) -> history``.
+    """An implementation at execution level: an object that trains models of one framework.
 
-    ``run`` trains the compiled Keras model for ``total`` epochs under the configuration, by calls ``fit(epochs)``, each
+    On Keras it has the method ``run(model, dialect, config, total, fit) -> history``. ``run`` trains the compiled Keras model for ``total`` epochs under the configuration, by calls ``fit(epochs)``, each
     of which returns a History, and returns one History of it all, or the dictionary of one. It refuses with an
     exception that has an attribute ``id``, one of the error ids of the protocol; ``NotImplementedError`` says that it
     does not have that capability. An object that keeps checkpoints has ``resume(model, dialect, config, total, fit,
     folder)`` too: as ``run``, with checkpoints in the folder, from the newest of which it goes on if there is one.
 
+    On PyTorch its attribute ``framework`` is "torch", and the method is ``run(module, make_optimizer, dialect, config,
+    epochs, loader)``. It trains the module for so many epochs with the batches ``x, y`` of ``loader``, one step each:
+    one forward pass in training mode, whose loss is ``cross_entropy(module(x), y)``, and the step of an optimizer that
+    ``make_optimizer`` makes of parameters, or of groups of them. After an epoch in which ``module.stop_training`` has
+    become true it stops. What it returns says nothing. It refuses as on Keras, and may have ``resume(module,
+    make_optimizer, dialect, config, epochs, loader, folder)`` too.
+
     Args:
         name: What the user called it.
+        framework: Of the models that it trains.
         observe: From a request to what is seen of the run; raises ``Fault``.
         close: Ends what was started.
     """
 
     level = "execution"
 
-    def __init__(self, name: str, observe: Callable[[Request], Ran], close: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        name: str,
+        framework: Framework,
+        observe: Callable[[Request], Ran],
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(name)
+        self.framework = framework
         self._observe, self.close = observe, close  # type: ignore[method-assign]
         self._run = functools.lru_cache(512)(self._watch)
 
@@ -167,6 +186,7 @@ def load(
     *,
     level: str = "schedule",
     timeout: float | None = None,
+    framework: Framework | None = None,
 ) -> Adapter:
     """Return an adapter, which is to be closed.
 
@@ -178,9 +198,10 @@ def load(
         timeout: The seconds that an answer may take; None means ``ANSWER_SECONDS`` or ``RUN_SECONDS``. An executor that
             is given as ``module:object`` runs in a process of its own, which is ended then; one that is given as an
             object runs in this one, where nothing can end it.
+        framework: That of an executor which does not say so itself.
 
     Raises ``InvalidSpec`` unless exactly one of the first two is given and is such, ``Fault`` if it cannot be imported
-    or started, ``Unsupported`` without Keras on TensorFlow.
+    or started, ``Unsupported`` without Keras on TensorFlow, or PyTorch, where the executor trains that.
     """
     if (reference is None) == (command is None):
         raise InvalidSpec("adapter", (reference, command), "either module:callable or a command")
@@ -191,7 +212,7 @@ def load(
             raise InvalidSpec("--command", command, "left out: executors are objects in Python")
         return Responder(f"--command {shlex.quote(command)}", Subprocess(command), timeout or ANSWER_SECONDS)
     if level == "execution":
-        return _load_executor(reference, timeout or RUN_SECONDS)
+        return _load_executor(reference, timeout or RUN_SECONDS, framework)
     found, name = reference, reference if isinstance(reference, str) else _name(reference)
     if isinstance(reference, str):
         try:
@@ -205,22 +226,28 @@ def load(
     return Responder(name, InProcess(found), timeout or ANSWER_SECONDS)
 
 
-def _load_executor(reference: Any, timeout: float) -> Executor:
+def _load_executor(reference: Any, timeout: float, asked: Framework | None) -> Executor:
     if not isinstance(reference, str):
-        name, found = _name(reference), executor(reference, _name(reference))
-        _check_keras()
-        return Executor(name, lambda request: observe(found, request))
+        name = _name(reference)
+        found, framework = executor(reference, name, asked)
+        _check(framework)
+        return Executor(name, framework, lambda request: observe(found, request, framework))
     process = ExecutorProcess(reference, timeout)
     try:
-        _check_keras()  # meanwhile the process imports TensorFlow too
-        process.start()
+        framework = process.start(asked)
+        _check(framework)
     except BaseException:
         process.close()
         raise
-    return Executor(reference, process.observe, process.close)
+    return Executor(reference, framework, process.observe, process.close)
 
 
-def _check_keras() -> None:
+def _check(framework: Framework) -> None:
+    """Raise ``Unsupported`` if this process cannot do what the laws of a framework need: on Keras they train models."""
+    if framework == "torch":
+        if importlib.util.find_spec("torch") is None:
+            raise Unsupported("executors of PyTorch need it: pip install 'refreeze[torch]'")
+        return
     try:
         import keras
     except ImportError as error:

@@ -6,7 +6,7 @@ To add a dialect, add the module of its cases here.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -15,7 +15,7 @@ from refreeze.conformance.cases import fastai, in_use, kempner, lighter, literat
 from refreeze.conformance.clauses import Requirement, clauses, requirement
 from refreeze.conformance.execution.cases import FAMILIES as EXECUTION
 from refreeze.conformance.laws import Family, rejected
-from refreeze.conformance.protocol import Level
+from refreeze.conformance.protocol import Framework, Level
 from refreeze.errors import InvalidSpec
 
 CASES = vl3d.CASES | lighter.CASES | kempner.CASES | fastai.CASES | literature.CASES | in_use.CASES
@@ -107,3 +107,11 @@ def checks(level: str = "schedule", dialects: Collection[str] = (), only: Collec
     if not chosen:
         raise InvalidSpec("--law", list(only), f"laws or clauses of {' or '.join(dialects)}")
     return chosen
+
+
+def of_framework(chosen: Iterable[Check], framework: Framework | None) -> list[Check]:
+    """Return the checks that there are in a framework; raises ``InvalidSpec`` if there are none."""
+    found = [check for check in chosen if check.family.framework in (None, framework)]
+    if not found:
+        raise InvalidSpec("--law", sorted({check.law.id for check in chosen}), f"laws that there are on {framework}")
+    return found

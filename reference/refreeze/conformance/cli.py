@@ -22,7 +22,7 @@ from rich.table import Table
 from refreeze.conformance import kept
 from refreeze.conformance import vectors as kit_vectors
 from refreeze.conformance.adapters import Adapter, load
-from refreeze.conformance.protocol import Fault
+from refreeze.conformance.protocol import Fault, Framework
 from refreeze.errors import InvalidSpec, Unsupported
 from refreeze.writing import checked_target, write_whole
 
@@ -45,11 +45,15 @@ _Timeout = Annotated[
 
 @contextmanager
 def _adapter(
-    reference: str | None, command: str | None, timeout: float | None, level: str = "schedule"
+    reference: str | None,
+    command: str | None,
+    timeout: float | None,
+    level: str = "schedule",
+    framework: Framework | None = None,
 ) -> Iterator[Adapter]:
     """Load an adapter, and close it; one at fault is told and exits 2."""
     try:
-        adapter = load(reference, command, level=level, timeout=timeout)
+        adapter = load(reference, command, level=level, timeout=timeout, framework=framework)
     except Fault as fault:
         _tell(fault)
     try:
@@ -74,7 +78,10 @@ def verify(
     command: _Command = None,
     dialect: Annotated[list[str] | None, typer.Option(help="Only this one, or these.")] = None,
     law: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this law or clause, or these.")] = None,
-    level: Annotated[str, typer.Option(help="What is checked: schedule, or execution, on Keras models.")] = "schedule",
+    level: Annotated[str, typer.Option(help="What is checked: schedule, or execution, on real models.")] = "schedule",
+    framework: Annotated[
+        Literal["keras", "torch"] | None, typer.Option(help="In which an executor trains that does not say so itself.")
+    ] = None,
     profile: Annotated[Literal["quick", "ci", "thorough"], typer.Option(help="How hard to try.")] = "quick",
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same cases.")] = 0,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JSON.")] = None,
@@ -113,7 +120,8 @@ def verify(
     if report is not None:
         checked_target("--report", report, read)  # now, not after minutes
     began = time.perf_counter()
-    with _adapter(adapter, command, timeout, level) as loaded, _progress() as progress:
+    with _adapter(adapter, command, timeout, level, framework) as loaded, _progress() as progress:
+        chosen = catalogue.of_framework(chosen, loaded.framework)
         task = progress.add_task("verify", total=len(chosen))
         loaded.stored = "" if report is None else f"{report}#"
         if case is not None:

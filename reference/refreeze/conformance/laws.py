@@ -21,6 +21,7 @@ from refreeze.conformance.protocol import (
     Answer,
     Applied,
     Canonical,
+    Framework,
     Level,
     Rejected,
     Request,
@@ -106,6 +107,8 @@ class Family:
     """How many times as many cases are drawn as elsewhere."""
     level: Level = "schedule"
     """What is checked: schedules, which every adapter has, or the execution of one."""
+    framework: Framework | None = None
+    """The only one in which there is what is checked; None for all of them."""
 
 
 # How to check ------------------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ from refreeze.segments_json import ListedSegment, as_listed
 
 PROTOCOL = 1
 Level = Literal["schedule", "execution"]
+Framework = Literal["keras", "torch"]
+"""Of an implementation at execution level: in which one it trains."""
 ErrorId = Literal[
     "invalid-spec", "unknown-name", "needs-model", "empty-selection", "conflict", "schedule-mismatch"
 ]  # fmt: skip
@@ -88,11 +90,13 @@ class RunRequest(AnyRequest, forbid_unknown_fields=True, kw_only=True):
     stop_after: int | None
     """Training stops after so many epochs."""
     fail_at: int | None
-    """This call of the fit function, from 0, fails."""
+    """This call of the fit function, from 0, fails; on PyTorch the first step of this segment."""
     resumed: Any
     """The configuration under which the run is then resumed on another model."""
     meddles: bool = False
     """A callback inverts the flags of all layers when a fit begins."""
+    steps_per_epoch: int = 1
+    """The steps in an epoch, where ticks are steps."""
 
 
 REQUESTS: dict[str, type[AnyRequest]] = {

@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         return
     from refreeze import ScheduleError
     from refreeze.conformance.adapters import load
-    from refreeze.conformance.catalogue import checks
+    from refreeze.conformance.catalogue import checks, of_framework
     from refreeze.conformance.protocol import Fault
 
     try:
@@ -47,6 +47,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         chosen = checks(level, config.getoption("--refreeze-dialect"))
         known = _known(config.getoption("--refreeze-known-failures"))
         adapter = load(reference, command, level=level, timeout=config.getoption("--refreeze-timeout"))
+        chosen = of_framework(chosen, adapter.framework)
     except (ScheduleError, Fault) as error:
         raise pytest.UsageError(str(error)) from None
     config.add_cleanup(adapter.close)
@@ -146,9 +147,10 @@ def parametrize_with_laws(
     to break: those are expected failures, and so are broken shoulds, unless ``strict``.
     """
     from refreeze.conformance.adapters import load
-    from refreeze.conformance.catalogue import checks
+    from refreeze.conformance.catalogue import checks, of_framework
 
     known = _known(known_failures)
-    loaded, chosen = load(adapter, level=level, timeout=timeout), checks(level, tuple(dialects))
+    loaded = load(adapter, level=level, timeout=timeout)
+    chosen = of_framework(checks(level, tuple(dialects)), loaded.framework)
     cases = [pytest.param(BoundCheck(loaded, check, known, profile, seed, strict), id=check.id) for check in chosen]
     return pytest.mark.parametrize("law", cases)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from refreeze import ScheduleError, cut
@@ -64,7 +65,9 @@ def _segments(asked: SegmentsRequest, known: Dialect) -> dict[str, Any]:
 
 def policy_of(request: dict[str, Any]) -> Policy:
     """Return the policy that a request for a run means; raises the ``ScheduleError`` that says what is wrong."""
-    return dialect(request["dialect"]).policy(request["config"], request["names"], total=request["total"])
+    per_epoch = request.get("steps_per_epoch", 1)
+    asked = dialect(request["dialect"])
+    return asked.policy(request["config"], request["names"], total=request["total"], steps_per_epoch=per_epoch)
 
 
 class Execution:
@@ -86,6 +89,59 @@ class Execution:
 
 
 execution = Execution()
+
+
+class TorchExecution:
+    """``refreeze.torch`` as an execution adapter, in the plainest loop."""
+
+    framework = "torch"
+
+    def run(self, *asked: Any) -> None:
+        """Train the module."""
+        self._train(*asked, None)
+
+    def resume(self, *asked: Any) -> None:
+        """Do the same with a checkpoint after each epoch."""
+        self._train(*asked)
+
+    def _train(
+        self, module: Any, make_optimizer: Any, dialect: str, config: Any, epochs: int, loader: Any, folder: str | None
+    ) -> None:
+        import torch
+
+        from refreeze.torch import FreezeSchedule
+
+        optimizer, per_epoch = make_optimizer(module.parameters()), len(loader)
+        schedule = FreezeSchedule(
+            config, module, optimizer, epochs=epochs, steps_per_epoch=per_epoch, dialect=dialect
+        )
+        file = None if folder is None else Path(folder, "newest.pt")
+        done = 0
+        if file is not None and file.exists():
+            saved = torch.load(file)
+            schedule.load_state_dict(saved["schedule"])
+            module.load_state_dict(saved["module"])
+            optimizer.load_state_dict(saved["optimizer"])
+            done = saved["epochs"]
+        for epoch in range(done, epochs):
+            module.train()
+            for step, (x, y) in enumerate(loader):
+                schedule.begin(epoch, step)
+                optimizer.zero_grad()
+                loss = torch.nn.functional.cross_entropy(module(x), y)
+                if loss.requires_grad:  # else everything is frozen
+                    loss.backward()
+                    optimizer.step()
+            if file is not None:
+                parts = {"schedule": schedule, "module": module, "optimizer": optimizer}
+                states = {name: part.state_dict() for name, part in parts.items()}
+                torch.save({"epochs": epoch + 1, **states}, file)
+            if module.stop_training:
+                break
+        schedule.end()
+
+
+torch_execution = TorchExecution()
 
 
 def _apply(asked: ApplyRequest) -> dict[str, Any]:

@@ -1,224 +1,114 @@
-"""Training under observation: the model that executors are tried on, and the plainest right run. Needs Keras."""
+"""Training under observation, in whatever framework: how an executor is started, and how its run ends.
+
+What a framework shows of a run is the work of its ``Watch``, in ``on_keras`` and ``on_torch``.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import functools
-import json
-import logging
-import operator
+import importlib
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, get_args
 
-import keras
-import numpy as np
-
-from refreeze import segments
 from refreeze.conformance.execution.observations import Call, ModelState, Ran
-from refreeze.conformance.protocol import ErrorId, Fault, Optimizer, Request, crash
-from refreeze.conformance.reference import policy_of
-from refreeze.errors import shown
-from refreeze.keras.model import read
+from refreeze.conformance.protocol import ErrorId, Fault, Framework, Request, crash
 
-_log = logging.getLogger("refreeze.conformance")
-_DATA = np.random.default_rng(0)
-_X, _Y, _BATCH = _DATA.normal(size=(8, 4)).astype(np.float32), _DATA.integers(0, 3, 8), 4
-OPTIMIZERS: dict[Optimizer, Callable[[], Any]] = {
-    "sgd": lambda: keras.optimizers.SGD(0.0625, momentum=0.9, weight_decay=0.01),
-    "adam": lambda: keras.optimizers.Adam(0.0625, clipnorm=1.0),
-    "adamw": lambda: keras.optimizers.AdamW(0.0625, weight_decay=0.05),
-    "scheduled": lambda: keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.0625, 10, 0.5)),
-    "ema": lambda: keras.optimizers.SGD(0.0625, use_ema=True),
-}
 REFUSED = ("scheduled", "ema")
 """Optimizers under which some schedules are to be refused, in whatever words (EXE-5, EXE-12)."""
 REFUSALS = (*get_args(ErrorId), "unsupported")
+WATCHES: dict[Framework, str] = {"keras": "on_keras", "torch": "on_torch"}
+"""The module that has the ``Watch`` of a framework."""
 
 
 class FitFailed(Exception):
-    """What the fit function raises where it is asked to fail."""
+    """What the fit function, or the module, raises where it is asked to fail."""
 
 
-def new_model(request: Request, seed: int = 0) -> Any:
-    """Return the model compiled, always with the same weights for a seed; every weight has a gradient."""
+class Watch:
+    """The runs of one request: it makes models, and records what is done with them.
 
-    def dense(units: int, name: str, activation: str | None = "tanh", **options: Any) -> Any:
-        kernel = keras.initializers.GlorotUniform(seed + len(name))
-        return keras.layers.Dense(units, activation, name=name, kernel_initializer=kernel, **options)
+    ``calls`` are those of the newest model. ``failed`` says whether one has failed as it was asked to; it does so once.
+    """
 
-    # The constraint moves a kernel at every update, gradient or not.
-    stem = dense(4, "stem", kernel_constraint=keras.constraints.UnitNorm())
-    body = keras.Sequential([keras.Input((4,)), dense(4, "a"), dense(4, "b")], name="body")
-    norm = keras.layers.BatchNormalization(name="norm", momentum=0.5)
-    model = keras.Sequential([keras.Input((4,)), stem, norm, body, dense(3, "head", None)])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(OPTIMIZERS[request["optimizer"]](), loss)
-    for node in read(model).nodes:
-        node.layer.trainable = node.path not in request["off"]
-    return model
-
-
-def _bits(variable: Any) -> bytes:
-    return np.asarray(keras.ops.convert_to_numpy(variable)).tobytes()
-
-
-def state(model: Any) -> ModelState:
-    """Return the state of ``model``."""
-    named = {f"{node.path}/{weight.name}": weight for node in read(model).nodes for weight in node.layer.weights}
-    owners = {weight.path.replace("/", "_") + "_": name for name, weight in named.items()}
-    slots = {}
-    for variable in model.optimizer.variables:
-        if owner := max((path for path in owners if variable.name.startswith(path)), key=len, default=""):
-            slots[f"{owners[owner]}:{variable.name.removeprefix(owner)}"] = _bits(variable)
-    held = set(map(id, read(model).trainable)) - set(map(id, model.trainable_variables))
-    return ModelState(
-        {name: _bits(weight) for name, weight in named.items()},
-        slots,
-        {n.path: n.layer.trainable and held.isdisjoint(map(id, n.layer.weights)) for n in read(model).nodes},
-        float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
-        int(keras.ops.convert_to_numpy(model.optimizer.iterations)),
-    )
-
-
-class Fit:
-    """The fit function of a run: it records its calls, and does what the request says."""
+    steps_per_tick: int | None = None
 
     def __init__(self, request: Request) -> None:
-        self.model: Any = None
+        self.request = request
         self.calls: list[Call] = []
         self.failed = False
-        self.request, self._done, self._epochs = request, 0, 0
+        self.start = 0
+        """The tick from which on the newest model is trained: that of the failure, if there was one."""
 
-    def __call__(self, epochs: int) -> Any:
-        """Train for so many epochs, always with the same data in the same order, and return the History.
+    def begin(self, seed: int) -> None:
+        """Make a model, always the same one for a seed, and record what is done with it."""
+        self.start = self.calls[-1].tick if self.failed else 0
+        self.calls = []
 
-        As callbacks may, it halves the learning rate at its end; and every other History has one metric more.
-        """
-        _log.info("call %d of fit: %s epochs", self._done, shown(epochs))
-        call = Call(operator.index(epochs), state(self.model))
-        self.calls.append(call)
-        if self._done == self.request["fail_at"] and not self.failed:
-            self.failed = True
-            raise FitFailed
-        watching = keras.callbacks.LambdaCallback(on_train_begin=self._meddle, on_epoch_end=self._count)
-        with _quiet():
-            history = self.model.fit(
-                _X, _Y, epochs=epochs, batch_size=_BATCH, shuffle=False, verbose=0, callbacks=[watching]
-            )
-        if self._done % 2:
-            history.history["odd"] = [float(self._done)] * len(history.epoch)
-        with contextlib.suppress(TypeError):  # a schedule object
-            self.model.optimizer.learning_rate = float(self.model.optimizer.learning_rate) / 2
-        self._done += 1
-        call.after, call.history = state(self.model), copy.deepcopy(history.history)
-        return history
+    def run(self, start: Callable[..., Any], config: Any, *folder: str) -> dict[str, Any]:
+        """Let ``start``, a method of the executor, train the model; return what it says itself of the run."""
+        raise NotImplementedError
 
-    def _meddle(self, logs: Any = None) -> None:
-        for node in read(self.model).nodes if self.request.get("meddles") else ():
-            node.layer.trainable = not node.layer.trainable
+    def state(self) -> ModelState:
+        """Return the state of the model."""
+        raise NotImplementedError
 
-    def _count(self, epoch: int, logs: Any = None) -> None:
-        self._epochs += 1
-        if self._epochs == self.request["stop_after"]:
-            self.model.stop_training = True
+    def again(self) -> None:
+        """Train a little more, without the executor."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Record nothing more."""
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what Keras says of segments with everything frozen, and TensorFlow of many traces."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The model does not have any trainable weights")
-        yield
-    logger.setLevel(level)
+def load(framework: Framework) -> type[Watch]:
+    """Import a framework, and return what watches runs in it."""
+    found: type[Watch] = importlib.import_module(f"refreeze.conformance.execution.{WATCHES[framework]}").Watch
+    return found
 
 
-def observe(executor: Any, request: Request) -> Ran:
+def observe(executor: Any, request: Request, framework: Framework = "keras") -> Ran:
     """Run an executor as the request says and return what was seen; raises ``Fault``."""
-    fit, asked = Fit(request), (request["dialect"], request["config"], request["total"])
+    watched = load(framework)(request)
     if request["resumed"] is None:
-        return _watched(fit, new_model(request), lambda model: executor.run(model, *copy.deepcopy(asked), fit))
+        return _watched(watched, executor.run, request["config"])
     if not hasattr(executor, "resume"):
-        return Ran(begun=(begun := state(new_model(request))), calls=(), end=begun, error="unsupported")
+        watched.begin(0)
+        return Ran(begun=(begun := watched.state()), calls=(), end=begun, error="unsupported")
     with tempfile.TemporaryDirectory() as folder:
-        before = _watched(fit, new_model(request), lambda m: executor.resume(m, *copy.deepcopy(asked), fit, folder))
-        if not fit.failed:
+        before = _watched(watched, executor.resume, request["config"], folder)
+        if not watched.failed:
             return before
-        asked = (asked[0], request["resumed"], asked[2])
-        return _watched(
-            fit, new_model(request, 1), lambda m: executor.resume(m, *copy.deepcopy(asked), fit, folder), resumed=True
-        )
+        return _watched(watched, executor.resume, request["resumed"], folder, resumed=True)
 
 
-def _watched(fit: Fit, model: Any, start: Callable[[Any], Any], resumed: bool = False) -> Ran:
-    """Return what is seen of one run of ``model``, which ``start`` starts."""
-    fit.model, fit.calls = model, []
-    begun, found = state(model), None
+def _watched(watched: Watch, start: Callable[..., Any], config: Any, *folder: str, resumed: bool = False) -> Ran:
+    """Return what is seen of one run of a new model, which ``start`` starts."""
+    request = watched.request
+    watched.begin(int(resumed))
+    begun = watched.state()
     seen: dict[str, Any] = {}
     try:
-        found = start(model)
-    except (Exception, SystemExit) as error:
-        if fit.failed and not resumed:
-            seen["raised"] = type(error).__name__
-        elif fit.request["optimizer"] in REFUSED or isinstance(error, NotImplementedError):
-            seen["error"] = "unsupported"
-        elif (identifier := getattr(error, "id", None)) in REFUSALS:
-            seen["error"] = identifier
-        else:
+        try:
+            seen = watched.run(start, copy.deepcopy(config), *folder)
+        except Fault:
+            raise
+        except (Exception, SystemExit) as error:
+            if watched.failed and not resumed:
+                seen["raised"] = type(error).__name__
+            elif request["optimizer"] in REFUSED or isinstance(error, NotImplementedError):
+                seen["error"] = "unsupported"
+            elif (identifier := getattr(error, "id", None)) in REFUSALS:
+                seen["error"] = identifier
+            else:
+                raise crash(error) from error
+        try:
+            end, calls = watched.state(), tuple(watched.calls)
+            if "raised" in seen and request["resumed"] is None:
+                watched.again()
+                seen["afterwards"] = watched.calls[-1]
+        except Exception as error:  # who knows what was made of the model
             raise crash(error) from error
-    if not seen:
-        seen["history"], seen["epochs"] = _read(found)
-    try:
-        end, calls = state(model), tuple(fit.calls)
-        if "raised" in seen and fit.request["resumed"] is None:
-            fit(1)
-            seen["afterwards"] = fit.calls[-1]
-    except Exception as error:  # who knows what was made of the model
-        raise crash(error) from error
-    return Ran(begun=begun, calls=calls, end=end, **seen)
-
-
-def _read(found: Any) -> tuple[dict[str, list[Any]], list[int] | None]:
-    """Return what a history holds: a ``History``, or a dictionary of lists."""
-    try:
-        values, epochs = getattr(found, "history", found), getattr(found, "epoch", None)
-        read = {str(key): [float(value) for value in column] for key, column in values.items()}
-        return read, None if epochs is None else [int(epoch) for epoch in epochs]
-    except Exception:  # whatever its objects raise
-        raise Fault("malformed", f"run returned {shown(found)}, which is no History, nor one's dictionary") from None
-
-
-class Rebuilding:
-    """The plainest right executor: flags are written and the train step is made anew for each segment."""
-
-    def run(self, model: Any, dialect: str, config: Any, total: int, fit: Callable[[int], Any]) -> dict[str, list[Any]]:
-        """Run the schedule; the history that is returned is empty."""
-        layers = {node.path: node.layer for node in read(model).nodes}
-        given = {path: layer.trainable for path, layer in layers.items()}
-        for layer in layers.values():
-            layer.trainable = True
-        model.optimizer.build(model.trainable_variables)
-        policy = policy_of({"dialect": dialect, "names": [*layers], "config": config, "total": total})
-        for segment in segments(policy, total):
-            for path, layer in layers.items():
-                layer.trainable = path not in segment.frozen if path in policy.names else given[path]
-            if segment.learning_rate is not None:
-                model.optimizer.learning_rate = segment.learning_rate
-            model.make_train_function(force=True)
-            fit(segment.length)
-        return {}
-
-
-def rebuilt(request: Request) -> Ran:
-    """Return what is seen of ``request``, without what is to fail in it, where each train step is made anew."""
-    return _rebuilt(json.dumps(request | {"fail_at": None, "resumed": None, "meddles": False}))
-
-
-@functools.lru_cache(512)
-def _rebuilt(request: str) -> Ran:
-    return observe(Rebuilding(), json.loads(request))
+    finally:
+        watched.end()
+    return Ran(begun=begun, calls=calls, end=end, steps_per_tick=watched.steps_per_tick, **seen)

@@ -1,4 +1,6 @@
-"""How laws of execution are checked: on what is seen of runs of an executor on the kit's own small model.
+"""How laws of execution are checked: on what is seen of runs of an executor on the kit's own small models.
+
+One set of laws is for all frameworks: a ``Call`` is what trains a segment on Keras, and a step on PyTorch.
 
 The reference says what is scheduled; what must happen then is said by the clauses, or done by the plainest right run.
 """
@@ -6,16 +8,17 @@ The reference says what is scheduled; what must happen then is said by the claus
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from refreeze import Segment, segments
-from refreeze.conformance.execution.observations import Call, ModelState, Ran
+from refreeze.conformance.execution.observations import STEPS, Call, ModelState, Ran
 from refreeze.conformance.laws import Ask, Broken, Case, NotSupported
 from refreeze.conformance.protocol import Request
 from refreeze.conformance.reference import policy_of
 
-STATISTICS = ("norm/moving_mean", "norm/moving_variance")
+STATISTICS = ("norm/moving_mean", "norm/moving_variance",
+              "norm/running_mean", "norm/running_var", "norm/num_batches_tracked")  # fmt: skip
 
 
 def _seen(ask: Ask, request: Request) -> Ran:
@@ -35,24 +38,29 @@ def _ran(ask: Ask, request: Request) -> Ran:
 
 
 def _rebuilt(request: Request) -> Ran:
-    from refreeze.conformance.execution import harness
+    from refreeze.conformance.execution import on_keras
 
-    return harness.rebuilt(request)
+    return on_keras.rebuilt(request)
 
 
 def _schedule(request: Request) -> tuple[Segment, ...]:
     return segments(policy_of(request), request["total"])
 
 
-def _scheduled(ask: Ask, request: Request) -> Iterator[tuple[str, Call, ModelState, Segment]]:
-    """Yield each call that returned, where it was, the state that it left, and the segment that it began in."""
-    tick, schedule = 0, _schedule(request)
+def _scheduled(ask: Ask, request: Request) -> Iterator[tuple[Call, ModelState, Segment]]:
+    """Yield each call that returned, the state that it left, and the segment that it began in."""
+    schedule = _schedule(request)
     for call in _ran(ask, request).calls:
-        if call.after is None or tick >= request["total"]:
+        if call.after is None or call.tick >= request["total"]:
             return
-        segment = next(s for s in schedule if s.start <= tick < s.stop)
-        yield f"fit({call.epochs}) at epoch {tick}", call, call.after, segment
-        tick += call.epochs
+        yield call, call.after, next(s for s in schedule if s.start <= call.tick < s.stop)
+
+
+def _ticks(request: Request, found: Ran) -> list[int]:
+    """Return the ticks in which the calls of a whole run begin."""
+    if found.steps_per_tick is None:
+        return [segment.start for segment in _schedule(request)]
+    return [tick for tick in range(request["total"]) for _ in range(found.steps_per_tick)]
 
 
 def _shown(names: Any) -> str:
@@ -64,9 +72,30 @@ def _differing(one: dict[str, bytes], other: dict[str, bytes]) -> set[str]:
 
 
 def _trains(request: Request, segment: Segment) -> set[str]:
-    """Return the layers that train in a segment: scheduled and not frozen, or not scheduled and not switched off."""
+    """Return the names that train in a segment: scheduled and not frozen, or not scheduled and not switched off."""
     governed = policy_of(request).names
     return {name for name in request["names"] if name not in (segment.frozen if name in governed else request["off"])}
+
+
+def _names(request: Request, weights: Iterable[str]) -> dict[str, str]:
+    """Return the name by which each weight can be frozen: that of its layer, or its own with dots."""
+    known = set(request["names"])
+    found = {weight: (weight.rpartition("/")[0], weight.replace("/", ".")) for weight in weights}
+    return {weight: name for weight, names in found.items() for name in names if name in known}
+
+
+def _in(request: Request, segment: Segment, weights: Iterable[str]) -> set[str]:
+    """Return those of ``weights`` that train in a segment."""
+    trains = _trains(request, segment)
+    return {weight for weight, name in _names(request, weights).items() if name in trains}
+
+
+def _of_the_user(request: Request, call: Call) -> set[str]:
+    """Return the statistics of which no clause says whether they move.
+
+    On PyTorch those are the ones of a batch normalization that the schedule does not name: by flags it is not frozen.
+    """
+    return {*STATISTICS} if call.step is not None and "norm" not in policy_of(request).names else set()
 
 
 def _expect(what: str, got: str, should_be: str) -> None:
@@ -78,47 +107,66 @@ def one_call_per_segment(ask: Ask, case: Case) -> None:
     """The fit function is called once per segment, with its length."""
     request = case["request"]
     lengths = [segment.length for segment in _schedule(request)]
-    _expect("the epochs of the calls of fit", str([call.epochs for call in _ran(ask, request).calls]), str(lengths))
+    _expect("the epochs of the calls of fit", str([call.length for call in _ran(ask, request).calls]), str(lengths))
+
+
+def every_batch_once(ask: Ask, case: Case) -> None:
+    """The batches are those of all epochs, each in one forward pass in training mode, in their order."""
+    found = _ran(ask, case["request"])
+    batches = [call.step.batch for call in found.calls if call.step is not None]
+    steps = len(_ticks(case["request"], found))
+    _expect("the batches of the steps", str(batches), str([number % STEPS for number in range(steps)]))
 
 
 def flags(ask: Ask, case: Case) -> None:
-    """At each call, those layers are trainable that the segment trains, and those that nobody mentions as they were."""
-    for where, call, _, segment in _scheduled(ask, case["request"]):
+    """At each call, those names are trainable that the segment trains, and those that nobody mentions as they were."""
+    for call, _, segment in _scheduled(ask, case["request"]):
         trainable = {name for name, flag in call.before.trainable.items() if flag}
-        _expect(f"trainable at {where}", _shown(trainable), _shown(_trains(case["request"], segment)))
+        _expect(f"trainable at {call.where}", _shown(trainable), _shown(_trains(case["request"], segment)))
 
 
 def effects(ask: Ask, case: Case) -> None:
     """What moves in a call is what its segment trains; statistics move with their layer, but not in inference mode."""
-    for where, call, after, segment in _scheduled(ask, case["request"]):
-        layers = _trains(case["request"], segment)
-        weights = {name for name in after.weights if name.rpartition("/")[0] in layers}
+    request = case["request"]
+    for call, after, segment in _scheduled(ask, request):
+        weights = _in(request, segment, after.weights)
         weights -= {name for name in STATISTICS if name.rpartition("/")[0] in segment.bn_frozen}
-        _expect(f"what moves in {where}", _shown(_differing(call.before.weights, after.weights)), _shown(weights))
+        unsaid = _of_the_user(request, call)
+        moved = _differing(call.before.weights, after.weights)
+        _expect(f"what moves in {call.where}", _shown(moved - unsaid), _shown(weights - unsaid))
+
+
+def goes_on(ask: Ask, case: Case) -> None:
+    """A run resumed after its failure has the flags and the effects of the segments that are left."""
+    flags(ask, case)
+    effects(ask, case)
 
 
 def slots(ask: Ask, case: Case) -> None:
     """When a weight trains again, its slots are what they were when it trained last; iterations count on."""
     last: dict[str, bytes] = {}
-    iterations = 0
-    for where, call, after, segment in _scheduled(ask, case["request"]):
-        _expect(f"iterations at {where}", str(call.before.iterations), str(iterations))
-        layers = _trains(case["request"], segment)
-        trained = {slot for slot in {*after.slots, *last} if slot.partition(":")[0].rpartition("/")[0] in layers}
+    iterations = None
+    for call, after, segment in _scheduled(ask, case["request"]):
+        if call.before.iterations is not None:
+            _expect(f"iterations at {call.where}", str(call.before.iterations), str(iterations or 0))
+        weights = _in(case["request"], segment, after.weights)
+        trained = {slot for slot in {*after.slots, *last} if slot.partition(":")[0] in weights}
         lost = {slot for slot in trained & last.keys() if call.before.slots.get(slot) != last[slot]}
-        _expect(f"slots at {where} that are not as they were left", _shown(lost), "nothing")
+        _expect(f"slots at {call.where} that are not as they were left", _shown(lost), "nothing")
         last |= {slot: after.slots[slot] for slot in trained & after.slots.keys()}
         iterations = after.iterations
 
 
 def rates(ask: Ask, case: Case) -> None:
-    """A call begins with the rate that its segment sets, or that the call before it left."""
-    left = None
-    for where, call, after, segment in _scheduled(ask, case["request"]):
-        should_be = left if segment.learning_rate is None else segment.learning_rate
+    """A call begins with the rate that its segment sets, if it is the first one in it, or that the one before left."""
+    left, before = None, None
+    for call, after, segment in _scheduled(ask, case["request"]):
+        sets = segment is not before and segment.learning_rate is not None
+        should_be = (segment.learning_rate,) if sets else left
         if should_be is not None:
-            _expect(f"the learning rate at {where}", str(call.before.learning_rate), str(should_be))
-        left = after.learning_rate
+            got = call.before.learning_rates
+            _expect(f"the learning rate at {call.where}", " and ".join(map(str, got)), " and ".join(map(str, should_be)))
+        left, before = after.learning_rates, segment
 
 
 def one_history(ask: Ask, case: Case) -> None:
@@ -161,41 +209,49 @@ def _same_end(found: Ran, should_be: Ran) -> None:
 
 
 def statistics(ask: Ask, case: Case) -> None:
-    """While the batch normalization is frozen its statistics stay, and losses are as Keras has them then."""
+    """While the batch normalization is frozen its statistics stay and are used; on Keras the losses show their use."""
     request = case["request"]
-    should_be = _rebuilt(request).calls
-    for (where, call, after, segment), other in zip(_scheduled(ask, request), should_be, strict=False):
-        if "norm" not in _trains(request, segment):
-            moved = _differing(call.before.weights, after.weights) & {*STATISTICS}
-            _expect(f"statistics that move in {where}", _shown(moved), "nothing")
-            _expect(f"the history of {where}", _columns(call.history), _columns(other.history))
+    on_keras = _ran(ask, request).steps_per_tick is None
+    should_be = iter(_rebuilt(request).calls if on_keras else ())
+    for call, after, segment in _scheduled(ask, request):
+        other = next(should_be, None)
+        if "norm" in _trains(request, segment) - segment.bn_frozen or _of_the_user(request, call):
+            continue
+        moved = _differing(call.before.weights, after.weights) & {*STATISTICS}
+        _expect(f"statistics that move in {call.where}", _shown(moved), "nothing")
+        if other is not None:
+            _expect(f"the history of {call.where}", _columns(call.history), _columns(other.history))
+        elif call.step is not None:
+            _expect(f"the statistics used in {call.where}", call.step.normalized_by, "the moving ones")
 
 
 def stops(ask: Ask, case: Case) -> None:
     """When training is stopped nothing is trained after it, and the history ends there."""
     request = case["request"]
     found, stop = _ran(ask, request), request["stop_after"]
-    trained = [_trained(call) for call in found.calls]
-    starts = [segment.start for segment in _schedule(request) if segment.start < stop]
-    _expect("the calls of fit", str(len(trained)), str(len(starts)))
-    _expect("the epochs trained", str(sum(trained)), str(stop))
-    _expect("the epochs in the history", str([len(v) for v in (found.history or {}).values()][:1]), str([stop]))
+    ticks = [tick for tick in _ticks(request, found) if tick < stop]
+    _expect("the ticks in which calls begin", str([call.tick for call in found.calls]), str(ticks))
+    if found.steps_per_tick is None:
+        _expect("the epochs trained", str(sum(map(_trained, found.calls))), str(stop))
+        _expect("the epochs in the history", str([len(v) for v in (found.history or {}).values()][:1]), str([stop]))
 
 
 def fails(ask: Ask, case: Case) -> None:
-    """The exception of the fit function comes out, no other call is made, and the model trains as in that segment."""
+    """The exception of a call comes out, no other call is made, and the model trains as in that segment."""
     request = case["request"]
-    found, number = _ran(ask, request), request["fail_at"]
+    found, segment = _ran(ask, request), _schedule(request)[request["fail_at"]]
     _expect("the exception that comes out", str(found.raised), "FitFailed")
-    _expect("the calls of fit", str(len(found.calls)), str(number + 1))
-    segment = _schedule(request)[number]
+    ticks = [tick for tick in _ticks(request, found) if tick < segment.start]
+    _expect("the ticks in which calls begin", str([call.tick for call in found.calls]), str([*ticks, segment.start]))
     trainable = {name for name, flag in found.end.trainable.items() if flag}
     _expect("trainable after the failure", _shown(trainable), _shown(_trains(request, segment)))
     call = found.afterwards
     assert call is not None
     assert call.after is not None
-    moved = {name.rpartition("/")[0] for name in _differing(call.before.weights, call.after.weights)}
-    _expect("what moves in an epoch after the failure", _shown(moved), _shown(_trains(request, segment)))
+    unsaid = _of_the_user(request, call)
+    moved = _differing(call.before.weights, call.after.weights) - unsaid
+    weights = _in(request, segment, call.after.weights) - unsaid
+    _expect("what moves after the failure", _shown(moved), _shown(weights))
 
 
 def flags_stay(ask: Ask, case: Case) -> None:
@@ -208,18 +264,18 @@ def flags_stay(ask: Ask, case: Case) -> None:
 def nothing_trains(ask: Ask, case: Case) -> None:
     """A segment in which everything is frozen is a call with finite losses that moves neither weights nor slots."""
     request = case["request"]
-    found = {segment.start: (call, after) for _, call, after, segment in _scheduled(ask, request)}
-    for segment in _schedule(request):
-        if _trains(request, segment):
-            continue
-        if segment.start not in found:
-            raise Broken(f"the calls of fit from epoch {segment.start} on", "none", "one, though everything is frozen")
-        call, after = found[segment.start]
+    ticks = _ticks(request, _ran(ask, request))
+    idle = [segment for segment in _schedule(request) if not _trains(request, segment)]
+    found = [(call, after) for call, after, segment in _scheduled(ask, request) if segment in idle]
+    should_be = [tick for tick in ticks if any(segment.start <= tick < segment.stop for segment in idle)]
+    _expect("the ticks with everything frozen of which there is a call", str([c.tick for c, _ in found]), str(should_be))
+    for call, after in found:
         losses = (call.history or {}).get("loss", [])
-        finite = len(losses) == segment.length and all(map(math.isfinite, losses))
-        _expect("the losses of a segment with everything frozen", "finite" if finite else str(losses), "finite")
-        moved = _differing(call.before.weights, after.weights) | _differing(call.before.slots, after.slots)
-        _expect("what moves where everything is frozen", _shown(moved), "nothing")
+        finite = len(losses) == call.length and all(map(math.isfinite, losses))
+        _expect(f"the losses of {call.where}, with everything frozen", "finite" if finite else str(losses), "finite")
+        moved = _differing(call.before.weights, after.weights) - _of_the_user(request, call)
+        moved |= _differing(call.before.slots, after.slots)
+        _expect(f"what moves in {call.where}, with everything frozen", _shown(moved), "nothing")
 
 
 def refused(ask: Ask, case: Case) -> None:
@@ -238,10 +294,40 @@ def refused(ask: Ask, case: Case) -> None:
 
 
 def resumes(ask: Ask, case: Case) -> None:
-    """A run resumed after its failure trains only the rest, and ends like one that was never interrupted."""
+    """A run resumed after its failure trains only the rest, and ends like the same run that was never interrupted."""
     request = case["request"]
-    found, should_be = _ran(ask, request), _rebuilt(request)
-    rest = [call.epochs for call in should_be.calls[request["fail_at"] :]]
-    _expect("the epochs of the calls after the resumption", str([call.epochs for call in found.calls]), str(rest))
-    _same_end(found, should_be)
-    _expect("the history", _columns(found.history), _columns(_merged(should_be.calls)))
+    found, whole = _ran(ask, request), _ran(ask, request | {"fail_at": None, "resumed": None})
+    failed = _schedule(request)[request["fail_at"]].start
+    rest = [(call.tick, call.length) for call in whole.calls if call.tick >= failed]
+    _expect("the calls after the resumption", str([(c.tick, c.length) for c in found.calls]), str(rest))
+    _same_end(found, whole)
+    _expect("the history", _columns(found.history), _columns(whole.history))
+
+
+# PyTorch alone ------------------------------------------------------------------------------------------------------
+def gradients(ask: Ask, case: Case) -> None:
+    """When an optimizer steps, what trains has a gradient, and what is frozen has none, not one of zeros either."""
+    for call, _, segment in _scheduled(ask, case["request"]):
+        if call.step is not None and call.step.gradients is not None:
+            have = {name for name, has in call.step.gradients.items() if has}
+            weights = _in(case["request"], segment, call.step.gradients)
+            _expect(f"what has a gradient in {call.where}", _shown(have), _shown(weights))
+
+
+def groups(ask: Ask, case: Case) -> None:
+    """What trains is in one parameter group, always with the same options."""
+    first: dict[str, list[str]] = {}
+    for call, _, segment in _scheduled(ask, case["request"]):
+        found = (call.step and call.step.groups) or {}
+        for name in sorted(_in(case["request"], segment, found)):
+            _expect(f"the parameter groups that hold {name} in {call.where}", str(len(found[name])), "1")
+            options = first.setdefault(name, found[name])
+            _expect(f"the options of {name} in {call.where}", found[name][0], options[0])
+
+
+def modes(ask: Ask, case: Case) -> None:
+    """Every module but batch normalizations is in training mode at each step: what is frozen drops out as before."""
+    for call in _ran(ask, case["request"]).calls:
+        if call.step is not None:
+            off = {name or "the module" for name, training in call.step.modes.items() if not training}
+            _expect(f"modules in evaluation mode in {call.where}", _shown(off), "nothing")

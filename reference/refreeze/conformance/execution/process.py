@@ -7,6 +7,7 @@ nor NaN. What the executor itself writes to stdout goes to stderr, where the cal
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
 import os
@@ -17,13 +18,13 @@ import msgspec
 from msgspec import Struct
 
 from refreeze.conformance.execution.observations import Ran
-from refreeze.conformance.protocol import Fault, FaultKind, Request, crash, said
+from refreeze.conformance.protocol import Fault, FaultKind, Framework, Request, crash, said
 from refreeze.conformance.transports import Subprocess
-from refreeze.errors import InvalidSpec
+from refreeze.errors import InvalidSpec, shown
 from refreeze.loading import load_object
 
 START_SECONDS = 300.0
-"""What the process may take to import the executor and TensorFlow."""
+"""What the process may take to import the executor and its framework."""
 _PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from refreeze.conformance.execution import process; process.main()"
 
 
@@ -31,6 +32,7 @@ class Reply(Struct):
     """What comes of a request; of the first, which loads the executor, nothing if all is well."""
 
     ran: Ran | None = None
+    framework: Framework = "keras"
     fault: tuple[FaultKind, str] | None = None
     wrong: tuple[str, str] | None = None
     """What was given as the adapter, and what must be given."""
@@ -41,22 +43,35 @@ def not_started(name: str, error: BaseException) -> Fault:
     return Fault("not-started", f"{name}: {type(error).__name__}: {said(error)}")
 
 
-def executor(found: Any, name: str) -> Any:
-    """Return an executor, made if ``found`` is a class; raises ``Fault``, and ``InvalidSpec`` for what is none."""
+_RUN: dict[Framework, str] = {
+    "keras": "run(model, dialect, config, total, fit)",
+    "torch": "run(module, make_optimizer, dialect, config, epochs, loader)",
+}
+
+
+def executor(found: Any, name: str, asked: Framework | None = None) -> tuple[Any, Framework]:
+    """Return an executor, made if ``found`` is a class, and its framework: what it says itself, what is asked, or Keras.
+
+    Raises ``Fault``, and ``InvalidSpec`` for what is no executor, or one of another framework than is asked.
+    """
     try:
         made = found() if isinstance(found, type) else found
     except BaseException as error:
         raise not_started(name, error) from error
+    framework = getattr(made, "framework", asked or "keras")
+    if framework not in _RUN or (asked or framework) != framework:
+        allowed = " or ".join(map(repr, [asked] if asked else _RUN))
+        raise InvalidSpec("adapter", name, f"an object whose framework is {allowed}, not {shown(framework)}")
     if not callable(getattr(made, "run", None)):
-        raise InvalidSpec("adapter", name, "an object with run(model, dialect, config, total, fit)")
-    return made
+        raise InvalidSpec("adapter", name, f"an object with {_RUN[framework]}")
+    return made, framework
 
 
-def observe(found: Any, request: Request) -> Ran:
+def observe(found: Any, request: Request, framework: Framework) -> Ran:
     """Return what is seen of a run of an executor in this process; raises ``Fault``."""
     from refreeze.conformance.execution import harness
 
-    return harness.observe(found, request)
+    return harness.observe(found, request, framework)
 
 
 # This end -----------------------------------------------------------------------------------------------------------
@@ -68,9 +83,9 @@ class ExecutorProcess:
         self._program = Subprocess([sys.executable, "-c", _PROGRAM, reference, *sys.path])
         self.close = self._program.close
 
-    def start(self) -> None:
-        """Wait until the executor is loaded; raises ``InvalidSpec`` and ``Fault``."""
-        self._ask(None, START_SECONDS)
+    def start(self, asked: Framework | None) -> Framework:
+        """Wait until the executor is loaded, and return its framework; raises what ``executor`` does."""
+        return self._ask(asked, START_SECONDS).framework
 
     def observe(self, request: Request) -> Ran:
         """Return what is seen of a run; raises ``Fault``, "timeout" if it takes too long."""
@@ -78,7 +93,7 @@ class ExecutorProcess:
         assert ran is not None
         return ran
 
-    def _ask(self, request: Request | None, seconds: float) -> Reply:
+    def _ask(self, request: Request | Framework | None, seconds: float) -> Reply:
         line = self._program.send(json.dumps(request).encode(), seconds)
         reply = msgspec.msgpack.decode(base64.b64decode(line), type=Reply)
         if reply.fault is not None:
@@ -102,9 +117,10 @@ def main() -> None:
     for line in requests:
         try:
             if found is None:
-                found, reply = _load(sys.argv[1]), Reply()
+                found = _load(sys.argv[1], json.loads(line))
+                reply = Reply(framework=found[1])
             else:
-                reply = Reply(observe(found, json.loads(line)))
+                reply = Reply(observe(found[0], json.loads(line), found[1]))
             packed = msgspec.msgpack.encode(reply)
         except Fault as fault:
             packed = msgspec.msgpack.encode(Reply(fault=(fault.kind, fault.detail)))
@@ -116,14 +132,16 @@ def main() -> None:
         replies.flush()
 
 
-def _load(reference: str) -> Any:
+def _load(reference: str, asked: Framework | None) -> tuple[Any, Framework]:
     try:
         found = load_object("adapter", reference)
     except InvalidSpec:
         raise
     except BaseException as error:
         raise not_started(reference, error) from error
-    made = executor(found, reference)
-    from refreeze.conformance.execution import harness  # noqa: F401 (the first run is not to wait for TensorFlow)
+    made = executor(found, reference, asked)
+    from refreeze.conformance.execution import harness
 
+    with contextlib.suppress(ImportError):  # the other end says so
+        harness.load(made[1])  # the first run is not to wait for it
     return made
