@@ -14,8 +14,8 @@ import wrong_executors
 from hypothesis import given, settings
 from refreeze import InvalidSpec
 from refreeze.conformance.adapters import load
-from refreeze.conformance.catalogue import checks, laws
-from refreeze.conformance.execution.cases import FAMILIES, NAMES, STAGES, WINDOWS, runs
+from refreeze.conformance.catalogue import checks, of_framework
+from refreeze.conformance.execution.cases import FAMILIES, NAMES, PARAMETERS, STAGES, WINDOWS, runs
 from refreeze.conformance.protocol import Fault
 from refreeze.conformance.runner import Profile, run, run_check
 from test_kit_runner import refreeze as command
@@ -28,6 +28,10 @@ CHOSEN = Profile(0, 0)
 """The cases that are always checked, and no drawn ones."""
 
 
+def on_keras(**chosen):
+    return of_framework(checks("execution", **chosen), "keras")
+
+
 @functools.cache
 def adapter_of(name):
     return load(RIGHT[name], level="execution")
@@ -35,7 +39,7 @@ def adapter_of(name):
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_executor_passes(name):
-    found = [run_check(adapter_of(name), check, CHOSEN) for check in checks("execution")]
+    found = [run_check(adapter_of(name), check, CHOSEN) for check in on_keras()]
     assert [(result.law, result.failure) for result in found if result.verdict != "holds"] == []
 
 
@@ -43,7 +47,7 @@ def test_a_right_executor_passes(name):
 @pytest.mark.parametrize("profile", ["quick", "ci"])
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_executor_passes_in_a_profile(name, profile):
-    found = run(load(RIGHT[name], level="execution"), checks("execution"), profile, seed=1)
+    found = run(load(RIGHT[name], level="execution"), on_keras(), profile, seed=1)
     assert found.exit_code == 0, found.as_json()
     assert {result.verdict for result in found.results} == {"holds"}
 
@@ -52,7 +56,7 @@ def caught_by(wrong):
     """Return the checks that must catch a wrong executor."""
     found = [
         check
-        for check in checks("execution", dialects=[wrong.dialect])
+        for check in on_keras(dialects=[wrong.dialect])
         if any(check.law.id.startswith(law) for law in wrong.laws.split())
     ]
     for law in wrong.laws.split():
@@ -71,7 +75,7 @@ def test_a_wrong_executor_breaks_the_laws_that_it_should(wrong):
 
 
 def test_every_execution_law_catches_a_wrong_executor():
-    of_execution = {law.id for law in laws().values() if law.level == "execution"}
+    of_execution = {check.law.id for check in on_keras()}
     assert {check.law.id for wrong in FIRST for check in caught_by(wrong)} == of_execution
     for wrong in (*FIRST, *MORE):
         assert wrong_executors.SOURCE.count(wrong.old) == 1, wrong.old
@@ -95,14 +99,14 @@ def test_laws_share_their_runs():
             return {}
 
     adapter = load(Nothing, level="execution")
-    shared = [check for check in checks("execution") if check.law.clause in ("EXE-2", "EXE-3", "EXE-4", "EXE-5")]
+    shared = [check for check in on_keras() if check.law.clause in ("EXE-2", "EXE-3", "EXE-4", "EXE-5")]
     results = [run_check(adapter, check, Profile(0, 0, 3)) for check in shared]
     assert {result.verdict for result in results} == {"broken", "holds"}
     assert len(counting) == 3 + 3 + 1 + 2  # the chosen ones, the drawn ones, a refusal, and those with other callbacks
 
 
 def test_the_layers_of_the_cases_are_those_of_the_model():
-    from refreeze.conformance.execution.harness import new_model, state
+    from refreeze.conformance.execution.on_keras import new_model, state
 
     found = state(new_model(STAGES))
     assert list(found.trainable) == NAMES
@@ -110,7 +114,7 @@ def test_the_layers_of_the_cases_are_those_of_the_model():
     assert found.slots == {}
     for families in FAMILIES.values():
         for family in families.values():
-            assert all(case["request"]["names"] == NAMES for case in family.always)
+            assert all(case["request"]["names"] in (NAMES, PARAMETERS) for case in family.always)
 
 
 # Adapters ------------------------------------------------------------------------------------------------------------
@@ -140,7 +144,7 @@ def raising(error):
 
 
 def verdict(found, *laws):
-    return run(load(found, level="execution"), checks("execution", only=laws or ["EXE-1"]))
+    return run(load(found, level="execution"), on_keras(only=laws or ["EXE-1"]))
 
 
 @pytest.mark.parametrize(

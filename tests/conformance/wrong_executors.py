@@ -59,6 +59,8 @@ FIRST = [
       "                for weight in layer._trainable_variables:\n                    weight.trainable = flag", "BN-1-frozen EXE-3"),
     W("in_inference_mode(layer, name in inference)", "pass", "BN-1-inference", "fastai"),
     W("variable.assign(value)", "pass", "RES-2"),
+    # what was frozen at first is frozen anew when the run is resumed
+    W("model.set_weights(weights)", "model.set_weights(weights)\n            segments = [[*s[:2], s[2] | segments[0][2], *s[3:]] for s in segments]", "RES-1"),
     W("if past != ", "if False and past != ", "RES-3"),
 ]  # fmt: skip
 MORE = [

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "conformance"))
-import brute_force  # noqa: E402
+import brute_force
 
 
 class Refused(Exception):

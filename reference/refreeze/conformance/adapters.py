@@ -129,11 +129,12 @@ class Responder(Adapter):
 class Executor(Adapter):
     """An implementation at execution level: an object that trains models of one framework.
 
-    On Keras it has the method ``run(model, dialect, config, total, fit) -> history``. ``run`` trains the compiled Keras model for ``total`` epochs under the configuration, by calls ``fit(epochs)``, each
-    of which returns a History, and returns one History of it all, or the dictionary of one. It refuses with an
-    exception that has an attribute ``id``, one of the error ids of the protocol; ``NotImplementedError`` says that it
-    does not have that capability. An object that keeps checkpoints has ``resume(model, dialect, config, total, fit,
-    folder)`` too: as ``run``, with checkpoints in the folder, from the newest of which it goes on if there is one.
+    On Keras it has the method ``run(model, dialect, config, total, fit) -> history``. It trains the compiled model for
+    ``total`` epochs under the configuration, by calls ``fit(epochs)``, each of which returns a History, and returns one
+    History of it all, or the dictionary of one. It refuses with an exception that has an attribute ``id``, one of the
+    error ids of the protocol; ``NotImplementedError`` says that it does not have that capability. An object that keeps
+    checkpoints has ``resume(model, dialect, config, total, fit, folder)`` too: as ``run``, with checkpoints in the
+    folder, from the newest of which it goes on if there is one.
 
     On PyTorch its attribute ``framework`` is "torch", and the method is ``run(module, make_optimizer, dialect, config,
     epochs, loader)``. It trains the module for so many epochs with the batches ``x, y`` of ``loader``, one step each:

@@ -98,23 +98,18 @@ class TorchExecution:
 
     def run(self, *asked: Any) -> None:
         """Train the module."""
-        self._train(*asked, None)
+        self.resume(*asked, None)
 
-    def resume(self, *asked: Any) -> None:
-        """Do the same with a checkpoint after each epoch."""
-        self._train(*asked)
-
-    def _train(
+    def resume(
         self, module: Any, make_optimizer: Any, dialect: str, config: Any, epochs: int, loader: Any, folder: str | None
     ) -> None:
+        """Do the same with a checkpoint after each epoch."""
         import torch
 
         from refreeze.torch import FreezeSchedule
 
         optimizer, per_epoch = make_optimizer(module.parameters()), len(loader)
-        schedule = FreezeSchedule(
-            config, module, optimizer, epochs=epochs, steps_per_epoch=per_epoch, dialect=dialect
-        )
+        schedule = FreezeSchedule(config, module, optimizer, epochs=epochs, steps_per_epoch=per_epoch, dialect=dialect)
         file = None if folder is None else Path(folder, "newest.pt")
         done = 0
         if file is not None and file.exists():

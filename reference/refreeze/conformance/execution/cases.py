@@ -17,8 +17,8 @@ from refreeze import segments
 from refreeze.conformance import cases as c
 from refreeze.conformance.cases.vl3d import a_spec
 from refreeze.conformance.execution import laws as check
-from refreeze.conformance.laws import Case, CheckCase, Family
 from refreeze.conformance.execution.observations import STEPS
+from refreeze.conformance.laws import Case, CheckCase, Family
 from refreeze.conformance.protocol import Framework, Request
 from refreeze.conformance.reference import policy_of
 
@@ -50,9 +50,9 @@ WINDOWS = vl3d(
     spec(["stem", "norm", "head"], 1, 4, strategy=_WINDOW, initial_learning_rate=RATE), total=5, optimizer="sgd"
 )
 """Layers frozen in two segments on end, a batch normalization that comes and goes, a rate at each boundary but one."""
-OVERLAP = vl3d(spec(["stem"], 1, 4), spec(["body"], 2, 5, initial_learning_rate=RATE),
+OVERLAP = vl3d(spec(["stem"], 0, 4), spec(["body"], 2, 5, initial_learning_rate=RATE),
                total=6, off=["norm"])  # fmt: skip
-"""A union, a container, one rate that later segments leave alone, and a layer that the user has switched off."""
+"""A union, frozen from the start, a container, one rate that is left alone, a layer that the user has switched off."""
 WHOLE = vl3d(spec("all", 1, 2), total=4, optimizer="adamw", off=["stem"])
 """Everything frozen between two segments in which everything trains, a layer too that was off at first."""
 STAGES = vl3d(spec(["stem"], 2, 5), total=6, optimizer="sgd")
@@ -210,7 +210,8 @@ PEERS = {
                                      "unfreeze_backbone_at_epoch": 2}, 4),
     "composer": a_run("composer", {"freeze_start": 0.5, "freeze_level": 1.0}, 8),
     "fts": a_run("fts", {"ft_schedule": _PHASES}, 5) | {"names": PARAMETERS},
-    "lighter": in_steps("lighter", [{"name_starts_with": ["stem", "norm"], "until_step": 4}], 8) | {"names": PARAMETERS},
+    "lighter": in_steps("lighter", [{"name_starts_with": ["stem", "norm"], "until_step": 4}], 8)
+    | {"names": PARAMETERS},
     "lisa": in_steps("lisa", _DRAWN, 8),
     "badam": in_steps("badam", _BLOCKS | {"switch_mode": "ascending"}, 8) | {"names": PARAMETERS},
 }  # fmt: skip

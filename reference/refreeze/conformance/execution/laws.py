@@ -165,7 +165,9 @@ def rates(ask: Ask, case: Case) -> None:
         should_be = (segment.learning_rate,) if sets else left
         if should_be is not None:
             got = call.before.learning_rates
-            _expect(f"the learning rate at {call.where}", " and ".join(map(str, got)), " and ".join(map(str, should_be)))
+            _expect(
+                f"the learning rate at {call.where}", " and ".join(map(str, got)), " and ".join(map(str, should_be))
+            )
         left, before = after.learning_rates, segment
 
 
@@ -268,7 +270,7 @@ def nothing_trains(ask: Ask, case: Case) -> None:
     idle = [segment for segment in _schedule(request) if not _trains(request, segment)]
     found = [(call, after) for call, after, segment in _scheduled(ask, request) if segment in idle]
     should_be = [tick for tick in ticks if any(segment.start <= tick < segment.stop for segment in idle)]
-    _expect("the ticks with everything frozen of which there is a call", str([c.tick for c, _ in found]), str(should_be))
+    _expect("the calls in ticks with everything frozen", str([call.tick for call, _ in found]), str(should_be))
     for call, after in found:
         losses = (call.history or {}).get("loss", [])
         finite = len(losses) == call.length and all(map(math.isfinite, losses))

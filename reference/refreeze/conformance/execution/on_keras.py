@@ -96,7 +96,9 @@ class Watch(harness.Watch):
 
     def run(self, start: Callable[..., Any], config: Any, *folder: str) -> dict[str, Any]:
         """Return the history that the executor returns."""
-        history, epochs = _read(start(self.model, self.request["dialect"], config, self.request["total"], self, *folder))
+        history, epochs = _read(
+            start(self.model, self.request["dialect"], config, self.request["total"], self, *folder)
+        )
         return {"history": history, "epochs": epochs}
 
     def again(self) -> None:

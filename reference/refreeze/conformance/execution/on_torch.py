@@ -1,7 +1,7 @@
-"""PyTorch modules under observation: the one that executors are tried on, and hooks on its passes and its optimizers.
+"""PyTorch modules under observation: the one that executors are tried on, and a hook on the steps of optimizers.
 
-The module tells itself when a forward pass in training mode begins, also if it is compiled or called by a wrapper. Hooks
-on the steps of all optimizers see those that hold its parameters, whoever has made them.
+The module tells itself when a forward pass in training mode begins and ends, also if it is compiled, or called by a
+wrapper. The hook sees the steps of all optimizers that hold its parameters, whoever has made them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _scheduled(optimizer: Any) -> Any:
     return optimizer
 
 
-class Net(nn.Module):
+class Net(nn.Module):  # type: ignore[misc]
     """The kit's module: it classifies four numbers into three classes, and every parameter has a gradient.
 
     ``stop_training`` is true as soon as the executor is to stop after the epoch (EXE-8).
@@ -62,12 +62,12 @@ class Net(nn.Module):
     def forward(self, x: Any) -> Any:
         """Return the logits."""
         if self.training:
-            _begins(self, x)
+            _told(self, "forward_begins", x)
         before = torch.tanh(self.stem(x))
         after = self.norm(before)
         logits = self.head(torch.tanh(self.body(after)))
         if self.training:
-            _ends(self, before, after, logits)
+            _told(self, "forward_ends", before, after, logits)
         return logits
 
 
@@ -75,17 +75,14 @@ _watches: weakref.WeakKeyDictionary[Net, Watch] = weakref.WeakKeyDictionary()
 """What watches a module; copies of it, such as averages of its weights, are not watched."""
 
 
-@torch.compiler.disable
-def _begins(module: Net, x: Any) -> None:
+def _tell(module: Net, what: str, *seen: Any) -> None:
     if (found := _watches.get(module)) is not None:
-        found.forward_begins(x)
+        with torch.no_grad():
+            getattr(found, what)(*seen)
 
 
-@torch.compiler.disable
-@torch.no_grad()
-def _ends(module: Net, *seen: Any) -> None:
-    if (found := _watches.get(module)) is not None:
-        found.forward_ends(*seen)
+_told: Any = torch.compiler.disable(_tell)
+"""Tells what watches a module, also from inside of a compiled function, which it is no part of."""
 
 
 class Watch(harness.Watch):
@@ -94,11 +91,11 @@ class Watch(harness.Watch):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         asked, schedule = dialect(request["dialect"]), self._schedule()
-        self.steps_per_tick = STEPS if asked.unit == "epochs" else 1
+        self.steps_per_tick = self._per = STEPS if asked.unit == "epochs" else 1
         self._by_parameter = asked.names == "parameters"
-        self._epochs = request["total"] * self.steps_per_tick // STEPS
+        self._epochs = request["total"] * self._per // STEPS
         fails = request["fail_at"]
-        self._fails_at = None if fails is None else schedule[fails].start * self.steps_per_tick
+        self._fails_at = None if fails is None else schedule[fails].start * self._per
         self._halves = any(segment.learning_rate is not None for segment in schedule)
         numbers = torch.Generator().manual_seed(0)
         self._x = torch.randn(STEPS * _BATCH, 4, generator=numbers)
@@ -185,7 +182,7 @@ class Watch(harness.Watch):
     def forward_begins(self, x: Any) -> None:
         """Record that a step begins; raise ``FitFailed`` where that is asked for."""
         self._leave()
-        number = self.start * self.steps_per_tick + len(self.calls)
+        number = self.start * self._per + len(self.calls)
         batch = next((i for i, known in enumerate(self._x.split(_BATCH)) if torch.equal(x.detach().cpu(), known)), -1)
         modes = {
             name: module.training
@@ -194,11 +191,11 @@ class Watch(harness.Watch):
         }
         self._moving = self.module.norm.running_mean.clone(), self.module.norm.running_var.clone()
         step = Step(number, batch, modes)
-        self.calls.append(Call(number // self.steps_per_tick, 1, self._state(), step=step))
+        self.calls.append(Call(number // self._per, 1, self._state(), step=step))
         if number == self._fails_at and not self.failed:
             self.failed = True
             raise FitFailed
-        if number + 1 == (self.request["stop_after"] or 0) * self.steps_per_tick:
+        if number + 1 == (self.request["stop_after"] or 0) * self._per:
             self.module.stop_training = True
 
     def forward_ends(self, before: Any, after: Any, logits: Any) -> None:

@@ -50,7 +50,7 @@ _RUN: dict[Framework, str] = {
 
 
 def executor(found: Any, name: str, asked: Framework | None = None) -> tuple[Any, Framework]:
-    """Return an executor, made if ``found`` is a class, and its framework: what it says itself, what is asked, or Keras.
+    """Return an executor, made if ``found`` is a class, and its framework: what it says, else what is asked, or Keras.
 
     Raises ``Fault``, and ``InvalidSpec`` for what is no executor, or one of another framework than is asked.
     """
