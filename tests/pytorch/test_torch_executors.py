@@ -115,7 +115,7 @@ def test_another_optimizer_and_evaluation_and_copies_are_not_steps():
 
 @pytest.mark.parametrize("how", ["closure", "wrapped", "compiled"])
 def test_a_step_is_seen_however_it_is_taken(how):
-    """In a closure the forward pass is in the optimizer's step; a wrapper calls the module, a compiled one is traced."""
+    """In a closure the forward pass is in the optimizer's step; a wrapper calls the module, and dynamo traces it."""
 
     def train(module, make_optimizer, dialect, config, epochs, loader):
         optimizer = make_optimizer(module.parameters())

@@ -98,10 +98,17 @@ class TorchExecution:
 
     def run(self, *asked: Any) -> None:
         """Train the module."""
-        self.resume(*asked, None)
+        self.resume(*asked)
 
     def resume(
-        self, module: Any, make_optimizer: Any, dialect: str, config: Any, epochs: int, loader: Any, folder: str | None
+        self,
+        module: Any,
+        make_optimizer: Any,
+        dialect: str,
+        config: Any,
+        epochs: int,
+        loader: Any,
+        folder: str | None = None,
     ) -> None:
         """Do the same with a checkpoint after each epoch."""
         import torch

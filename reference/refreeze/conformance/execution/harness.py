@@ -17,8 +17,7 @@ from refreeze.conformance.protocol import ErrorId, Fault, Framework, Request, cr
 REFUSED = ("scheduled", "ema")
 """Optimizers under which some schedules are to be refused, in whatever words (EXE-5, EXE-12)."""
 REFUSALS = (*get_args(ErrorId), "unsupported")
-WATCHES: dict[Framework, str] = {"keras": "on_keras", "torch": "on_torch"}
-"""The module that has the ``Watch`` of a framework."""
+_WATCHES: dict[Framework, tuple[str, str]] = {"keras": ("on_keras", "KerasWatch"), "torch": ("on_torch", "TorchWatch")}
 
 
 class FitFailed(Exception):
@@ -63,7 +62,8 @@ class Watch:
 
 def load(framework: Framework) -> type[Watch]:
     """Import a framework, and return what watches runs in it."""
-    found: type[Watch] = importlib.import_module(f"refreeze.conformance.execution.{WATCHES[framework]}").Watch
+    module, name = _WATCHES[framework]
+    found: type[Watch] = getattr(importlib.import_module(f"refreeze.conformance.execution.{module}"), name)
     return found
 
 

@@ -77,7 +77,7 @@ def state(model: Any) -> ModelState:
     )
 
 
-class Watch(harness.Watch):
+class KerasWatch(harness.Watch):
     """Runs of a compiled model by a fit function, which it is itself: it records its calls, and does what is asked."""
 
     def __init__(self, request: Request) -> None:

@@ -71,7 +71,7 @@ class Net(nn.Module):  # type: ignore[misc]
         return logits
 
 
-_watches: weakref.WeakKeyDictionary[Net, Watch] = weakref.WeakKeyDictionary()
+_watches: weakref.WeakKeyDictionary[Net, TorchWatch] = weakref.WeakKeyDictionary()
 """What watches a module; copies of it, such as averages of its weights, are not watched."""
 
 
@@ -85,7 +85,7 @@ _told: Any = torch.compiler.disable(_tell)
 """Tells what watches a module, also from inside of a compiled function, which it is no part of."""
 
 
-class Watch(harness.Watch):
+class TorchWatch(harness.Watch):
     """Runs of the kit's module in a loop of the executor's."""
 
     def __init__(self, request: Request) -> None:
