@@ -26,7 +26,7 @@ class ModelState:
 
 
 @dataclass(slots=True)
-class Step:
+class TorchStep:
     """What is seen of a step besides the state before and after it."""
 
     number: int
@@ -59,7 +59,7 @@ class Call:
     """Weights and flags when the next step begins; slots and rates as the optimizer's update has left them."""
     history: dict[str, list[Any]] | None = None
     """What the History that it returned holds; the loss of a step."""
-    step: Step | None = None
+    step: TorchStep | None = None
 
     @property
     def where(self) -> str:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from refreeze import ScheduleError, Segment, segments
 from refreeze.conformance.execution import harness
 from refreeze.conformance.execution.harness import FitFailed
-from refreeze.conformance.execution.observations import STEPS, Call, ModelState, Step
+from refreeze.conformance.execution.observations import STEPS, Call, ModelState, TorchStep
 from refreeze.conformance.protocol import Request
 from refreeze.conformance.reference import policy_of
 from refreeze.dialects import dialect
@@ -190,7 +190,7 @@ class TorchWatch(harness.Watch):
             if not isinstance(module, nn.BatchNorm1d)
         }
         self._moving = self.module.norm.running_mean.clone(), self.module.norm.running_var.clone()
-        step = Step(number, batch, modes)
+        step = TorchStep(number, batch, modes)
         self.calls.append(Call(number // self._per, 1, self._state(), step=step))
         if number == self._fails_at and not self.failed:
             self.failed = True
