@@ -7,6 +7,7 @@ import shlex
 import pytest
 import right_torch_executor
 import torch
+import typer
 from refreeze import InvalidSpec
 from refreeze.conformance import reference
 from refreeze.conformance.adapters import load
