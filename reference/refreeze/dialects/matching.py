@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from refreeze.errors import InvalidSpec
 
-MOST_SECONDS = 10
+MOST_SECONDS = 3
 """The time that all regular expressions of a configuration may take."""
 MOST_WORK = 10**8
 """The ways of matching, by a rough upper bound, beyond which a process of its own is worth its start."""
@@ -48,7 +48,7 @@ def matching(text: str, names: Sequence[str], where: str, end: float) -> list[st
             check=True,
             timeout=max(0, end - time.monotonic()),
         )
-    except subprocess.TimeoutExpired:
+    except (subprocess.SubprocessError, OSError):  # its time was up, or its memory
         allowed = f"a regular expression that takes less time (all together {MOST_SECONDS} seconds)"
         raise InvalidSpec(where, text, allowed) from None
     return [names[number] for number in json.loads(child.stdout)]

@@ -40,7 +40,7 @@ def own_keys(config: object) -> object:
     Its parts are objects, and one without a unit, or with NEVER, does not stop.
 
     >>> own_keys({"batch_size": 4, "text_encoder": {"stop_training_after": 30, "stop_training_after_unit": "EPOCH"}})
-    {'part': ['text_encoder'], 'stop_training_after': 30, 'stop_training_after_unit': 'EPOCH'}
+    {'part': ['text_encoder'], 'stop_training_after_unit': 'EPOCH', 'stop_training_after': 30}
     """
     keys = ("stop_training_after", "stop_training_after_unit")
     parts = config.items() if isinstance(config, Mapping) else ()

@@ -5,8 +5,8 @@ Trainer.
 """
 
 from refreeze.torch.decisions import RecordDecisions
-from refreeze.torch.modules import layer_names, parameter_names
+from refreeze.torch.modules import layer_names, parameter_names, parameters_by_layer
 from refreeze.torch.recorder import Recorder
 from refreeze.torch.schedule import FreezeSchedule
 
-__all__ = ["FreezeSchedule", "RecordDecisions", "Recorder", "layer_names", "parameter_names"]
+__all__ = ["FreezeSchedule", "RecordDecisions", "Recorder", "layer_names", "parameter_names", "parameters_by_layer"]

@@ -122,6 +122,21 @@ def parameter_names(model: Any) -> Names:
     return Names(first.values(), aliases)
 
 
+def parameters_by_layer(model: Any) -> dict[str, tuple[str, ...]]:
+    """Return the names of the parameters of each layer, both in declaration order, as ``refreeze.convert`` needs them.
+
+    A parameter that several layers share is of the first of them. A layer without parameters has none.
+
+    >>> parameters_by_layer(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1, bias=False)))
+    {'0': ('0.weight', '0.bias'), '1': ('1.weight',)}
+    """
+    named, layers = Named(unwrapped(model)), layer_names(model)
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(layers, ())
+    for parameter, names in named.parameters.items():
+        found[next(layer for layer in layers if layer in names)] += (named.shown[parameter],)
+    return found
+
+
 def declared_names(model: Any, kind: Literal["layers", "parameters"]) -> Names:
     """Return all that a configuration can name: layers or parameters, as its dialect says."""
     return layer_names(model) if kind == "layers" else parameter_names(model)
