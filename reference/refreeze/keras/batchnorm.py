@@ -24,7 +24,8 @@ Gamma and beta of a frozen layer stay as they are under each of them. Evaluation
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import keras
@@ -36,7 +37,7 @@ from refreeze.keras.options import BatchNorm
 from refreeze.schedule import Segment
 
 Mode = Literal["as keras does", "train", "fixed", "inference"]
-_MODES: tuple[Mode, ...] = get_args(Mode)
+MODES: tuple[Mode, ...] = get_args(Mode)
 _FROZEN: dict[BatchNorm, Mode] = {
     "keras": "as keras does", "batch": "train", "batch_fixed": "fixed", "inference": "inference",
 }  # fmt: skip
@@ -57,28 +58,28 @@ class BatchNorms:
         if other := [name for name, found in self._named.items() if not found]:
             raise InvalidSpec("bn_frozen", other[0], "a BatchNormalization")
         self._policy = policy
-        self._layers = tree.batch_norms
+        self.layers = tree.batch_norms
 
-    def _mode(self, layer: Any, bn_frozen: set[int]) -> Mode:
+    def modes(self, bn_frozen: Iterable[str], flag: Mapping[int, bool]) -> tuple[Mode, ...]:
+        """Return the mode of each layer; ``flag`` are the flags of layers and variables, by id."""
+        inferring = {id(layer) for name in bn_frozen for layer in self._named[name]}
+        return tuple(self._mode(layer, inferring, flag) for layer in self.layers)
+
+    def _mode(self, layer: Any, bn_frozen: set[int], flag: Mapping[int, bool]) -> Mode:
         if id(layer) in bn_frozen:
             return "inference"
         own = private.made_to_train(layer)
-        frozen = not (any(variable.trainable for variable in own) if own else layer.trainable)
+        frozen = not (any(flag[id(variable)] for variable in own) if own else flag[id(layer)])
         return _FROZEN[self._policy] if frozen else "as keras does"
 
-    def write(self, bn_frozen: Iterable[str]) -> None:
-        """Put every batch normalization into its mode, by the flags as they are now; it holds for traces to come."""
-        inferring = {id(layer) for name in bn_frozen for layer in self._named[name]}
-        for layer in self._layers:
-            _set_mode(layer, self._mode(layer, inferring))
-
-    def signature(self) -> bytes:
-        """Return all modes as bytes: a part of what a train step depends on."""
-        return bytes(_MODES.index(getattr(vars(layer).get("call"), "mode", "as keras does")) for layer in self._layers)
+    def write(self, modes: Iterable[Mode]) -> None:
+        """Put every batch normalization into its mode; it holds for traces to come."""
+        for layer, mode in zip(self.layers, modes, strict=True):
+            _set_mode(layer, mode)
 
     def restore(self) -> None:
         """Let every layer do again as Keras does."""
-        for layer in self._layers:
+        for layer in self.layers:
             _set_mode(layer, "as keras does")
 
 
@@ -113,19 +114,37 @@ def _set_mode(layer: Any, mode: Mode) -> None:
         return
     if hasattr(now, "mode"):
         del layer.call
-    if mode == "as keras does":
-        return
+    if mode != "as keras does":
+        layer.call = _in_mode(layer, lambda run: run(mode))
+        layer.call.mode = mode
+
+
+@contextlib.contextmanager
+def chosen(layer: Any, choose: Callable[[Callable[[Mode], Any]], Any]) -> Iterator[None]:
+    """For a while, have ``choose`` called whenever a train step calls the layer, with what runs it in a mode."""
+    now = vars(layer).get("call")
+    if hasattr(now, "mode"):
+        del layer.call
+    with private.replaced(layer, "call", _in_mode(layer, choose)):
+        yield
+    if hasattr(now, "mode"):
+        layer.call = now
+
+
+def _in_mode(layer: Any, choose: Callable[[Callable[[Mode], Any]], Any]) -> Any:
     plain = layer.call
 
     def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        if not training or mode == "inference":
-            return plain(inputs, training=False, mask=mask)
-        with private.shown_as_trainable(layer):  # Keras reads it as "normalize by the batch"
-            if mode == "train":
-                return plain(inputs, training=True, mask=mask)
-            # Assignments end in the scope, and with it; values are those outside, which may be a trace's.
-            with keras.StatelessScope([(weight, weight.value) for weight in layer.weights]):
-                return plain(inputs, training=True, mask=mask)
+        def run(mode: Mode) -> Any:
+            if mode == "inference":
+                return plain(inputs, training=False, mask=mask)
+            with private.shown_as_trainable(layer):  # Keras reads it as "normalize by the batch"
+                if mode == "train":
+                    return plain(inputs, training=True, mask=mask)
+                # Assignments end in the scope, and with it; values are those outside, which may be a trace's.
+                with keras.StatelessScope([(weight, weight.value) for weight in layer.weights]):
+                    return plain(inputs, training=True, mask=mask)
 
-    call.mode = mode  # type: ignore[attr-defined]
-    layer.call = call
+        return choose(run) if training else run("inference")
+
+    return call

@@ -6,13 +6,13 @@ import contextlib
 import logging
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from refreeze.errors import Unsupported
 from refreeze.keras import backends, overshoot
 from refreeze.keras import optimizer as optimizers
-from refreeze.keras.batchnorm import BatchNorms, frozen_but_moving
+from refreeze.keras.batchnorm import MODES, BatchNorms, Mode, frozen_but_moving
 from refreeze.keras.flags import Flags
 from refreeze.keras.model import ModelTree, read
 from refreeze.keras.options import Options
@@ -60,7 +60,7 @@ class Controller:
         self._sets_rate = any(segment.learning_rate is not None for segment in schedule)
         self._state = options.optimizer_state
         optimizers.check(model, self._state, self._sets_rate)
-        self._switch = make_switch(model, options)
+        self._switch = make_switch(model, options, lambda: self._masked(schedule))
         self._optimizer: Any = None
         self._trained: frozenset[int] | None = None
         if self._state in ("keep", "reset_unfrozen"):
@@ -83,26 +83,49 @@ class Controller:
             optimizers.check(self.model, self._state, self._sets_rate)
             optimizers.prepare(self.tree, self._state)
             self._optimizer = self.model.optimizer
-        _say(self._flags.write(segment.frozen))
-        self._batch_norms.write(segment.bn_frozen)
+        self._write(segment)
         if self._state not in ("keep", "per_variable"):
             self._reset()
         if segment.learning_rate is not None:
             self.model.optimizer.learning_rate = segment.learning_rate
         self._watch()
-        new = self._switch.to(self._flags.signature() + self._batch_norms.signature())
+        new = self._switch.to(self._step_state(segment))
         self._backend.build_metrics_first(self.model)
         return time.perf_counter() - begun, new
 
-    def _watch(self) -> None:
-        """Have each trace of the model's train step begin with the segment's flags, whoever has changed them since."""
+    def _write(self, segment: Segment) -> None:
+        _say(self._flags.write(segment.frozen))
+        self._batch_norms.write(self._modes(segment, self._flags.while_frozen(segment.frozen)))
+
+    def _modes(self, segment: Segment, flags: Sequence[bool]) -> tuple[Mode, ...]:
+        return self._batch_norms.modes(segment.bn_frozen, {key: flags[at] for key, at in self._flags.place.items()})
+
+    def _step_state(self, segment: Segment) -> bytes:
+        """Return all flags of the model and all modes while it is in ``segment``: equal ones need one train step."""
+        flags = self._flags.while_frozen(segment.frozen)
+        layers = zip(self._batch_norms.layers, self._modes(segment, flags), strict=True)
+        plain = {True: "train", False: "inference"}
+        shown = [plain[flags[self._flags.place[id(la)]]] if m == "as keras does" else m for la, m in layers]
+        return bytes(flags) + bytes(map(MODES.index, shown))
+
+    def _masked(self, schedule: Sequence[Segment]) -> Any:
+        """Return the step for all states of the schedule, or None where the backend has none."""
+        one_each = {(segment.frozen, segment.bn_frozen): segment for segment in schedule}
+        states = map(self._step_state, one_each.values())
+        return self._backend.masked(self.tree, self._flags, self._batch_norms, states, self._put_back_if_alive())
+
+    def _put_back_if_alive(self) -> Callable[[], None]:
         me = weakref.ref(self)  # a train function may outlive the run
 
         def put_back() -> None:
             if (controller := me()) is not None:
                 controller.put_back()
 
-        self._backend.watch(self.model, put_back)
+        return put_back
+
+    def _watch(self) -> None:
+        """Have each trace of the model's train step begin with the segment's flags, whoever has changed them since."""
+        self._backend.watch(self.model, self._put_back_if_alive())
 
     def put_back(self) -> None:
         """Give everything the flags of the segment again, if the run is not over, and say what others have changed."""
@@ -126,8 +149,7 @@ class Controller:
 
     def follow(self, segment: Segment) -> None:
         """Take ``segment`` for the one entered last, as a resumed run does: its flags and modes, and nothing else."""
-        self._flags.write(segment.frozen)
-        self._batch_norms.write(segment.bn_frozen)
+        self._write(segment)
         self._trained = frozenset(map(id, self.model.trainable_variables))
 
     def _reset(self) -> None:
@@ -142,7 +164,7 @@ class Controller:
         self._backend.settle(self.model)
         self._flags.restore()
         self._batch_norms.restore()
-        self._switch.to(self._flags.signature() + self._batch_norms.signature())
+        self._switch.to(b"as the user gave")
 
 
 def _say(changed: list[str]) -> None:

@@ -13,7 +13,8 @@ normalization. While a schedule runs, each layer and each variable that can be t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 from refreeze.errors import UnknownName
 from refreeze.keras import private
@@ -56,15 +57,28 @@ class Flags:
             for key, flag in zip(map(id, self._holders), self._baseline, strict=True)
         ]
         self._written = self._baseline
+        self.place = {id(holder): number for number, holder in enumerate(self._holders)}
 
     def write(self, frozen: frozenset[str]) -> list[str]:
         """Give everything the flag that it has while exactly ``frozen`` are frozen; return what ``put_back`` does."""
         changed = self._changed()
-        self._put(self._flags(frozen))
+        self._put(self.while_frozen(frozen))
         return changed
 
-    def _flags(self, frozen: frozenset[str]) -> tuple[bool, ...]:
+    def while_frozen(self, frozen: frozenset[str]) -> tuple[bool, ...]:
+        """Return all flags, each in its ``place`` (by the id of its layer or variable), while ``frozen`` are frozen."""
         return tuple(flag and found.isdisjoint(frozen) for found, flag in self._rules)
+
+    @contextlib.contextmanager
+    def shown(self, flags: tuple[bool, ...]) -> Iterator[None]:
+        """Give everything these flags for a while, and then again those that it had."""
+        written, before = self._written, tuple(holder.trainable for holder in self._holders)
+        self._put(flags)
+        try:
+            yield
+        finally:
+            self._put(before)
+            self._written = written
 
     def put_back(self) -> list[str]:
         """Write again what was written last; return the names of what others have changed since then."""
@@ -81,7 +95,7 @@ class Flags:
 
         They are those that were written last or, without writing anything, those for ``frozen``.
         """
-        return bytes(self._written if frozen is None else self._flags(frozen))
+        return bytes(self._written if frozen is None else self.while_frozen(frozen))
 
     @property
     def others_train(self) -> bool:

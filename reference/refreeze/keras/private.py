@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -18,6 +18,8 @@ from refreeze.errors import Unsupported
 SEEN = "Keras 3.15.1 and TensorFlow 2.21"
 _REFUSES = "the engine refuses to begin"
 _TRACES_TWICE = "a train step whose metrics are not built yet is traced twice"
+_NOT_MASKED = "no step is masked: each set is traced"
+_NOT_SPECIALISED = "the masked step is not specialised for a set"
 _MEMORY_GROWS = "the memory of dropped train steps is not given back, as in Keras itself"
 USED = {
     "Layer._layers": _REFUSES,
@@ -32,9 +34,18 @@ USED = {
     "JAXTrainer._get_jax_state": _REFUSES,
     "Optimizer._get_variable_index": f"with 'per_variable' {_REFUSES}",
     "TorchParallelOptimizer._parallel_update_step": "on torch variables are updated one by one, as elsewhere",
+    "Optimizer._apply_weight_decay": _NOT_MASKED,
+    "Optimizer._backend_apply_gradients": _NOT_MASKED,
+    "Optimizer._backend_increment_gradient_accumulators": _NOT_MASKED,
+    "Optimizer._clip_gradients": _NOT_MASKED,
+    "Optimizer._distributed_tf_update_step": _NOT_MASKED,
     "Model._compile_config": "no train step is kept: each switch traces one",
     "Model._compile_metrics": _TRACES_TWICE,
     "Model._symbolic_build": _TRACES_TWICE,
+    "Context.add_function_def": _NOT_SPECIALISED,
+    "Context.call_function": _NOT_SPECIALISED,
+    "Context.get_function_def": _NOT_SPECIALISED,
+    "Context.remove_function": _NOT_SPECIALISED,
     "Function._list_all_concrete_functions": _MEMORY_GROWS,
     "gradient_registry._registry": _MEMORY_GROWS,
 }
@@ -186,6 +197,23 @@ def forget_slots(optimizer: Any) -> None:
     optimizer.built = False
 
 
+UPDATING = tuple(name.partition(".")[2] for name, gone in USED.items() if gone == _NOT_MASKED)
+"""The methods of an optimizer that a masked step has called in conditionals."""
+DECAY, APPLY, ACCUMULATE, CLIP, UPDATE = UPDATING
+
+
+@contextlib.contextmanager
+def replaced(holder: Any, attribute: str, value: Any) -> Iterator[None]:
+    """Let an attribute of an object be another one for a while."""
+    before = getattr(holder, attribute)
+    kept = attribute in vars(holder) or isinstance(getattr(type(holder), attribute, None), property)
+    setattr(holder, attribute, value)
+    try:
+        yield
+    finally:
+        setattr(holder, attribute, before) if kept else delattr(holder, attribute)
+
+
 def compilation(model: Any) -> object:
     """Return an object that is another one after each ``compile``."""
     return getattr(model, "_compile_config", object())
@@ -210,6 +238,35 @@ def graphs(function: Any) -> Iterator[Any]:
     """Yield the GraphDef of each trace of a ``tf.function``."""
     for concrete in _get(function, "Function._list_all_concrete_functions")():
         yield concrete.graph.as_graph_def()
+
+
+def _context(attribute: str) -> Any:
+    from tensorflow.python.eager import context
+
+    return _get(context.context(), f"Context.{attribute}")
+
+
+def function_named(name: Any) -> Any:
+    """Return a copy of the ``FunctionDef`` of one of TensorFlow's functions."""
+    return _context("get_function_def")(name)
+
+
+def add_function(function: Any) -> None:
+    """Let TensorFlow know the function of a ``FunctionDef``."""
+    _context("add_function_def")(function)
+
+
+def remove_functions(names: Iterable[str]) -> None:
+    """Let TensorFlow forget functions."""
+    remove = _context("remove_function")
+    for name in names:
+        remove(name)
+
+
+def run_function(name: bytes, inputs: list[Any], outputs: int) -> list[Any]:
+    """Run one of TensorFlow's functions on flat inputs and return its outputs, so many."""
+    found: list[Any] = _context("call_function")(name, inputs, outputs)
+    return found
 
 
 def gradient_registry() -> dict[str, Any]:

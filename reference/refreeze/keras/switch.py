@@ -8,11 +8,24 @@ set of flags, kept and put back (``Cached``). How one is made is the backend's.
 from __future__ import annotations
 
 import gc
+import itertools
+import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Protocol
+
+import keras
 
 from refreeze.keras import backends, private
 from refreeze.keras.options import Options
+
+_log = logging.getLogger("refreeze")
+
+
+def identity(model: Any) -> tuple[object, ...]:
+    """Return what a train function is made for: other objects after each ``compile``, or setting of the like."""
+    settings = model.optimizer, model.jit_compile, model.run_eagerly, model.steps_per_execution
+    return private.compilation(model), *settings
 
 
 class Switch(Protocol):
@@ -49,23 +62,17 @@ class Cached:
     def __init__(self, model: Any, size: int = 16) -> None:
         self._model, self._size, self._backend = model, size, backends.current()
         self._kept: OrderedDict[bytes, Any] = OrderedDict()
-        self._compiled = self._identity()
+        self._compiled = identity(self._model)
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def _identity(self) -> tuple[object, ...]:
-        # Compiling makes a new object each time; the others can be set without it.
-        model = self._model
-        settings = model.optimizer, model.jit_compile, model.run_eagerly, model.steps_per_execution
-        return private.compilation(model), *settings
-
     def to(self, signature: bytes) -> bool:
         self._backend.forget(self._model.train_function)
         before = len(self._kept)
-        if any(now is not then for now, then in zip(self._identity(), self._compiled, strict=True)):
+        if any(now is not then for now, then in zip(identity(self._model), self._compiled, strict=True)):
             self._kept.clear()
-            self._compiled = self._identity()
+            self._compiled = identity(self._model)
         new = signature not in self._kept
         if new:
             self._backend.make(self._model)
@@ -81,6 +88,37 @@ class Cached:
         return new
 
 
-def make_switch(model: Any, options: Options) -> Switch:
+class Masked:
+    """One train step for every state of the schedule, which is told what is frozen; what cannot be masked is cached."""
+
+    def __init__(self, model: Any, others: Cached, step: Callable[[], Any]) -> None:
+        self._model, self._others, self._make = model, others, step
+        self._step: Any = None
+        self._compiled: tuple[object, ...] = ()
+        self._function: Any = None
+
+    def to(self, signature: bytes) -> bool:
+        if any(now is not then for now, then in itertools.zip_longest(identity(self._model), self._compiled)):
+            self._compiled, self._function = identity(self._model), None
+            self._step = self._make()
+            backend = f"a train step on the backend {keras.backend.backend()}"
+            if obstacle := backend if self._step is None else self._step.obstacle():
+                _log.warning("%s cannot be masked: each frozen set is traced and kept instead", obstacle)
+                self._step = None
+        if self._step is None or signature not in self._step.conditions:
+            return self._others.to(signature)
+        backends.current().forget(self._model.train_function)
+        new = self._function is None
+        if new:
+            self._function = self._step.make()
+        self._step.set(signature)
+        self._model.train_function = self._function
+        return new
+
+
+def make_switch(model: Any, options: Options, step: Callable[[], Any]) -> Switch:
     """Return the switch that the options name."""
-    return Cached(model, options.cache_size) if options.switch == "cached" else Rebuild(model)
+    if options.switch == "rebuild":
+        return Rebuild(model)
+    cached = Cached(model, options.cache_size)
+    return cached if options.switch == "cached" else Masked(model, cached, step)

@@ -58,6 +58,10 @@ class Backend:
         """Give the model a new train function, for the flags that it has when the function is first called."""
         model.make_train_function(force=True)
 
+    def masked(self, *parts: Any) -> Any:
+        """Return the step of a model for all states of a schedule, ``MaskedStep``, or None where there is none."""
+        return None
+
     def forget(self, train_function: Any) -> None:
         """Let what the traces of a train function have left in the backend go; the function stays usable."""
 

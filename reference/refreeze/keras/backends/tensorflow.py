@@ -8,6 +8,7 @@ from typing import Any
 
 from refreeze.keras import private
 from refreeze.keras.backends import Backend
+from refreeze.keras.masked import MaskedStep
 from refreeze.keras.traces import forget_gradients
 
 _log = logging.getLogger("refreeze")
@@ -15,6 +16,9 @@ _log = logging.getLogger("refreeze")
 
 class TensorFlow(Backend):
     """TensorFlow, on one device or under a strategy of ``tf.distribute``."""
+
+    def masked(self, *parts: Any) -> Any:
+        return MaskedStep(*parts)
 
     def forget(self, train_function: Any) -> None:
         forget_gradients(train_function)

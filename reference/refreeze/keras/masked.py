@@ -1,0 +1,293 @@
+"""The masked step on TensorFlow: one trace of the train step, whose booleans say what is frozen (EXE-3, EXE-7).
+
+It is traced with everything trainable that the schedule ever trains. What depends on the state, see ``conditions``, is
+inside of a ``tf.cond``, so what is frozen stays bitwise as it is, whatever its gradient is. To switch is to assign the
+booleans.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from refreeze.keras import private
+from refreeze.keras.batchnorm import MODES, BatchNorms, Mode, chosen
+from refreeze.keras.conditions import Condition, Conditions
+from refreeze.keras.flags import Flags
+from refreeze.keras.model import ModelTree
+
+
+class MaskedStep:
+    """The step of a model for all ``states``: ``bytes`` of the flags, each in its place, and of the modes after them.
+
+    ``put_back`` is called before and after a trace. Raises nothing: ask ``obstacle`` before.
+    """
+
+    def __init__(
+        self,
+        tree: ModelTree,
+        flags: Flags,
+        batch_norms: BatchNorms,
+        states: Iterable[bytes],
+        put_back: Callable[[], None],
+    ) -> None:
+        states = list(dict.fromkeys(states))
+        self._tree, self._flags, self._put_back = tree, flags, put_back
+        self.conditions = conditions = Conditions(states)
+        model = flags.place[id(tree.model)]
+        self._trains: dict[int, Condition] = {
+            id(variable): conditions.when(functools.partial(_both, flags.place[id(variable)], model))
+            for variable in tree.trainable
+        }
+        places = [flags.place[id(variable)] for variable in tree.trainable]
+        self._any = conditions.when(lambda state: state[model] and any(state[at] for at in places))
+        self._modes: dict[int, tuple[Any, Condition, Condition]] = {}
+        for at, layer in enumerate(batch_norms.layers, start=len(flags.place)):
+            by_batch = conditions.when(functools.partial(_any_of, at, _byte("train") + _byte("fixed")))
+            moves = conditions.when(functools.partial(_any_of, at, _byte("train")))
+            self._modes[id(layer)] = layer, by_batch, moves
+        self._ever = tuple(any(state[at] for state in states) for at in range(len(flags.place)))
+        self._booleans = tf.Variable([False] * len(conditions), trainable=False, name="frozen_set")
+        self._replicas, self._patches = 0, contextlib.ExitStack()
+        self._masks: list[Any] = []
+        self._updated: list[Any] = []
+
+    def obstacle(self) -> str | None:
+        """Return what of the model cannot be masked, in words, or None."""
+        model, optimizer = self._tree.model, self._tree.model.optimizer
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        several = model.distribute_strategy.num_replicas_in_sync > 1
+        if model.run_eagerly:
+            return "run_eagerly=True"
+        if not _calls_keras_own(model.train_step):
+            return f"the train_step of model {model.name!r}"
+        for layer in self._tree.inside:
+            if not _of_keras(type(layer)) and layer is not model and "trainable" in _names_in(type(layer)):
+                return f"layer {layer.name!r}, which looks at flags itself"
+            if several and getattr(layer, "synchronized", False):
+                return f"layer {layer.name!r}, which synchronizes its statistics among replicas"
+        for name in ("apply", "apply_gradients", *private.UPDATING):
+            method = getattr(type(inner), name, None)
+            if method is None or not _of_keras(method):
+                return f"{name} of optimizer {inner.name!r}"
+        if any(getattr(variable, "overwrite_with_gradient", False) for variable in self._tree.trainable):
+            return "variables that are overwritten by their gradients"
+        if several and inner.gradient_accumulation_steps:
+            return "gradient accumulation on several replicas"
+        if several and (inner.weight_decay is not None or getattr(inner, "adam_weight_decay", None) is not None):
+            return "weight decay on several replicas"
+        if several and self._any is not True:
+            return "a segment with everything frozen, on several replicas"
+        return None
+
+    def make(self) -> Any:
+        """Return a new train function of the model, to be traced; the model keeps the one that it has."""
+        model, kept = self._tree.model, self._tree.model.train_function
+        watched = model.train_step
+        plain = getattr(watched, "plain", watched)
+
+        def step(data: Any) -> Any:
+            if not self._replicas:
+                self._put_back()
+                self._patches.enter_context(self._conditional())
+            self._replicas += 1
+            try:
+                return plain(data)
+            finally:  # replicas are traced in turns, inside of each other's calls: the last to end undoes it
+                self._replicas -= 1
+                if not self._replicas:
+                    self._patches.close()
+
+        with private.replaced(model, "train_step", step):
+            model.make_train_function(force=True)
+        made, model.train_function = model.train_function, kept
+        return made
+
+    def set(self, state: bytes) -> None:
+        """Let the next steps be those of one of the states."""
+        self._booleans.assign(self.conditions.values(state))
+
+    @contextlib.contextmanager
+    def _conditional(self) -> Iterator[None]:
+        """While it lasts, a trace of the model's own step has its conditionals."""
+        optimizer = self._tree.model.optimizer
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        self._masks = tf.unstack(self._booleans) if len(self.conditions) else []
+        with contextlib.ExitStack() as stack:
+
+            def replace(holder: Any, name: str, value: Any) -> None:
+                stack.enter_context(private.replaced(holder, name, value))
+
+            stack.enter_context(self._flags.shown(self._ever))
+            for layer, by_batch, moves in self._modes.values():
+                stack.enter_context(chosen(layer, self._mode_of(by_batch, moves)))
+            for variable in self._tree.trainable:
+                trains = self._trains[id(variable)]
+                if variable.regularizer is not None and trains is not True:
+                    replace(variable, "regularizer", self._regularizer(variable.regularizer, trains))
+                if variable.constraint is not None and trains is not True:
+                    replace(variable, "constraint", self._constraint(variable.constraint, trains))
+            replace(optimizer, "apply", self._apply(optimizer.apply))
+            decay, apply, accumulate, _, update = (getattr(inner, name) for name in private.UPDATING)
+            replace(inner, private.APPLY, self._noting(apply))
+            replace(inner, private.DECAY, lambda variables: None)  # each in the conditional of its update
+            replace(inner, private.UPDATE, self._update(decay, update))
+            replace(inner, private.ACCUMULATE, self._accumulate(accumulate))
+            if inner.global_clipnorm:
+                replace(inner, private.CLIP, lambda grads: self._clip(grads, inner.global_clipnorm))
+            if inner is not optimizer:
+                replace(optimizer, "check_finite", self._check_finite(optimizer.check_finite))
+            yield
+
+    def _when(self, condition: Condition, do: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        if isinstance(condition, bool):
+            return do() if condition else otherwise()
+        return tf.cond(self._masks[condition.number], do, otherwise)
+
+    def _do_when(self, condition: Condition, do: Callable[[], Any]) -> None:
+        """Do what returns nothing of interest."""
+        self._when(condition, lambda: [do()][:0], list)
+
+    def _groups(self, variables: Sequence[Any]) -> Iterator[tuple[Condition, list[int]]]:
+        """Yield the numbers of the variables that train under one condition."""
+        found: dict[Condition, list[int]] = {}
+        for number, variable in enumerate(variables):
+            found.setdefault(self._trains[id(variable)], []).append(number)
+        yield from found.items()
+
+    def _mode_of(self, by_batch: Condition, moves: Condition) -> Callable[[Callable[[Mode], Any]], Any]:
+        def choose(run: Callable[[Mode], Any]) -> Any:
+            def batch() -> Any:
+                if moves == by_batch:  # where it uses the batch it moves
+                    return run("train")
+                return self._when(moves, lambda: run("train"), lambda: run("fixed"))
+
+            return self._when(by_batch, batch, lambda: run("inference"))
+
+        return choose
+
+    def _regularizer(self, plain: Callable[[Any], Any], trains: Condition) -> Callable[[Any], Any]:
+        return lambda value: self._when(trains, lambda: plain(value), lambda: tf.zeros_like(plain(value)))
+
+    def _constraint(self, plain: Callable[[Any], Any], trains: Condition) -> Callable[[Any], Any]:
+        return lambda value: self._when(trains, lambda: plain(value), lambda: tf.identity(value))
+
+    def _apply(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def apply(grads: Any, trainable_variables: Any = None) -> None:
+            self._updated = [v for g, v in zip(grads, trainable_variables, strict=True) if g is not None]
+            self._do_when(self._any, lambda: plain(grads, trainable_variables))
+
+        return apply
+
+    def _noting(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def backend_apply_gradients(grads: Any, trainable_variables: Any) -> None:
+            self._updated = list(trainable_variables)
+            plain(grads, trainable_variables)
+
+        return backend_apply_gradients
+
+    def _update(self, decay: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+        def update(distribution: Any, grads_and_vars: Any, learning_rate: Any) -> None:
+            for condition, numbers in self._groups(self._updated):
+
+                def group(numbers: list[int] = numbers) -> None:
+                    decay([self._updated[number] for number in numbers])
+                    plain(distribution, [grads_and_vars[number] for number in numbers], learning_rate)
+
+                self._do_when(condition, group)
+
+        return update
+
+    def _accumulate(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def accumulate(grads: Any, accumulators: Any) -> None:
+            for condition, numbers in self._groups(self._updated):
+
+                def group(numbers: list[int] = numbers) -> None:
+                    plain([grads[number] for number in numbers], [accumulators[number] for number in numbers])
+
+                self._do_when(condition, group)
+
+        return accumulate
+
+    def _counted(self, grads: Sequence[Any]) -> list[tuple[Condition, Any]]:
+        """Return the gradients that there are, each with the condition that it counts under."""
+        conditions = [self._trains[id(variable)] for variable in self._updated]
+        return list(zip(conditions, [grad for grad in grads if grad is not None], strict=True))
+
+    def _clip(self, grads: list[Any], most: float) -> list[Any]:
+        """Do what Keras does for ``global_clipnorm``, in the same order, over the gradients of what trains."""
+        counted = [(condition, grad) for condition, grad in self._counted(grads) if condition is not False]
+        none = tf.zeros((), counted[0][1].dtype)
+        squares = [self._when(condition, functools.partial(_square, grad), lambda: none) for condition, grad in counted]
+        # Zeros among the summands would change the order of summation, and so the last bits.
+        there = [True if isinstance(one, bool) else self._masks[one.number] for one, _ in counted]
+        norm = tf.sqrt(tf.reduce_sum(tf.boolean_mask(tf.stack(squares), tf.stack(there))))
+        scale = most * tf.minimum(1.0 / norm, 1.0 / most) + (norm - norm)
+        return [grad * scale for grad in grads]
+
+    def _check_finite(self, plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def check_finite(grads: Any) -> Any:
+            counted = self._counted(grads)
+            return tf.reduce_all(
+                [
+                    self._when(condition, functools.partial(plain, [grad]), lambda: tf.constant(True))
+                    for condition, grad in counted
+                ]
+            )
+
+        return check_finite
+
+
+def _square(grad: Any) -> Any:
+    return tf.reduce_sum(tf.square(grad))
+
+
+def _both(one: int, other: int, state: bytes) -> bool:
+    return bool(state[one] and state[other])
+
+
+def _any_of(at: int, modes: bytes, state: bytes) -> bool:
+    return state[at] in modes
+
+
+def _byte(mode: Mode) -> bytes:
+    return bytes([MODES.index(mode)])
+
+
+def _of_keras(thing: Any) -> bool:
+    return str(thing.__module__).partition(".")[0] == "keras"
+
+
+def _names_in(kind: type) -> set[str]:
+    """Return the names that the methods of a class, and of those that it is made of but for Keras' own, use."""
+    found: set[str] = set()
+    todo = [
+        part.__code__
+        for one in kind.__mro__
+        if not _of_keras(one)
+        for part in vars(one).values()
+        if inspect.isfunction(part)
+    ]
+    while todo:
+        code = todo.pop()
+        found.update(code.co_names)
+        todo += [constant for constant in code.co_consts if inspect.iscode(constant)]
+    return found
+
+
+def _calls_keras_own(step: Any) -> bool:
+    """Return whether a train step is Keras' own, or a function around it."""
+    todo, seen = [step], set[int]()
+    while todo:
+        step = todo.pop()
+        if inspect.ismethod(step):
+            return _of_keras(step.__func__)
+        if inspect.isfunction(step) and id(step) not in seen:
+            seen.add(id(step))
+            todo += [value for value in inspect.getclosurevars(step).nonlocals.values() if callable(value)]
+    return False
