@@ -14,6 +14,7 @@ import refreeze
 import tensorflow as tf
 from refreeze import Unsupported
 from refreeze.keras import private
+from tensorflow.python.eager import context
 from tensorflow.python.framework import ops
 
 pytestmark = pytest.mark.engine
@@ -26,6 +27,7 @@ OWNERS: dict[str, Callable[[], Any]] = {
     "TorchParallelOptimizer": lambda: pytest.importorskip(f"{TORCH}.torch_adam").Adam,
     "JAXTrainer": lambda: pytest.importorskip("keras.src.backend.jax.trainer").JAXTrainer,
     "Function": lambda: tf.function(lambda: None),
+    "Context": lambda: context.context(),
     "gradient_registry": lambda: ops.gradient_registry,
 }
 NEEDING: dict[str, Callable[[Any], Any]] = {
@@ -76,7 +78,7 @@ def test_without_them_it_goes_on() -> None:
     assert private.metrics_builder(model) is None
     assert private.metrics_builder(compiled()) is not None
     assert private.accumulators(SimpleNamespace(_trainable_variables=[])) == []
-    masked = {f"Optimizer.{name}" for name in private.UPDATING}
+    masked = {f"Optimizer.{name}" for name in private.UPDATING} | {name for name in private.USED if "Context." in name}
     assert {*private.USED} - {*NEEDING} - masked == {
         "Optimizer._accumulated_gradients", "TorchParallelOptimizer._parallel_update_step",
         "Model._compile_config", "Model._compile_metrics", "Model._symbolic_build", "gradient_registry._registry",
