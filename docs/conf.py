@@ -33,7 +33,7 @@ pygments_style = "default"
 pygments_dark_style = "native"
 
 # Docstrings are read without Keras and PyTorch: the site builds in seconds, and the engines' pages need neither.
-autodoc_mock_imports = ["keras", "tensorflow", "sklearn", "torch", "lightning", "transformers"]
+autodoc_mock_imports = ["keras", "tensorflow", "sklearn", "torch", "jax", "lightning", "transformers"]
 viewcode_follow_imported_members = False  # an alias of a built-in type has no source to show
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from refreeze.audit import record
 from refreeze.conformance import vectors
 from refreeze.dialects import BUILT_IN, dialect
 from sphinx.util.docutils import SphinxDirective
@@ -100,10 +101,11 @@ class Schema(SphinxDirective):
 
 
 def write(app: Any) -> list[tuple[str, dict[str, Any], str]]:
-    """Write the JSON Schema of each dialect's files, and of a file of vectors, to ``schemas/`` of the site."""
+    """Write JSON Schemas to ``schemas/`` of the site: of each dialect's files, of vectors, of a line of a record."""
     folder = Path(app.outdir) / "schemas"
     folder.mkdir(exist_ok=True, parents=True)
-    found = {name: dialect(name).file_schema() for name in BUILT_IN} | {"vectors": vectors.schema()}
+    found = {name: dialect(name).file_schema() for name in BUILT_IN}
+    found |= {"vectors": vectors.schema(), "record": record.schema()}
     for name, schema in found.items():
         (folder / f"{name}.json").write_text(json.dumps(schema, indent=1) + "\n", encoding="utf-8")
     return []

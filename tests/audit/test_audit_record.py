@@ -84,7 +84,6 @@ def test_a_line_that_a_process_left_unfinished_is_left_out(run, tmp_path):
     header = record._decoder.decode(whole.splitlines()[0])
     writer = Writer("path", path, header, append=True)
     writer.write(record._decoder.decode(whole.splitlines()[1]))
-    writer.close()
     assert [type(found).__name__ for found in read(path)] == ["Header", "Start", "Step", "Header", "Start"]
     path.write_bytes(whole[:-9] + b"\n" + whole.splitlines(keepends=True)[2])
     with pytest.raises(InvalidSpec, match="RUN, line 4"):

@@ -54,9 +54,9 @@ _MOST_BETWEEN = 30
 """Segments between two records; if there are more, the later record is not judged."""
 
 _KEPT = "it was frozen when the record began, and the schedule does not name it"
+_HALF = "it was frozen when the record began, by you or the schedule, which names more than it alone"
 _WHY: dict[str, str] = {
     "frozen": "its flag said frozen",
-    "missing": "no optimizer held it",
     "rate": "its learning rate was 0",
     "none": "it had no gradient",
     "gradient": "it had a gradient",
@@ -185,6 +185,8 @@ class _Range:
     last: int = 0
     """The record of the last one, and its tick."""
     until: int = 0
+    edge: int = 0
+    """The last record before a boundary of the schedule up to which everything was wrong."""
     causes: Counter[str] = field(default_factory=Counter)
 
 
@@ -243,7 +245,7 @@ class Judge:
         free = spoken - trained  # all in it is frozen
         now = self._segment(self._tick(start)).frozen
         self._governed = {i for i, names in enumerate(self._names) if names & (free if i in flags else spoken)}
-        # The schedule may have begun before the recorder, and have written these flags itself.
+        # The schedule may have begun before the recorder, and have written these flags: who has, shows when they move.
         self._half = {i for i in flags - self._governed if self._names[i] & now}
         self._kept = flags - self._governed - self._half
 
@@ -266,7 +268,7 @@ class Judge:
 
         return _Should(
             frozenset(held | self._kept),
-            frozenset(self._governed - held - self._unused),
+            frozenset((self._governed | self._half) - held - self._unused),
             frozenset(i for i, entry in enumerate(entries) if stays(entry)),
         )
 
@@ -331,6 +333,9 @@ class Judge:
             for index in changed:
                 self._began[index] = number + unsure
             self._released |= earlier.frozen & now.trainable
+            for index, found in self._ranges.items():
+                if found.last == number - 1 and found.causes.total() == number - self._began[index]:
+                    found.edge = found.last
         at = (tick, record.epoch, record.step)
         wrong = moved & frozen
         for index in wrong:
@@ -338,6 +343,7 @@ class Judge:
         if still := trainable - moved:
             self._look_at_still(record, still, bool(moved), number, at)
         self._alive |= moved
+        self._half -= moved & now.trainable
         # Passes without an update move statistics before a boundary too, so a step at a boundary is no evidence.
         kept = now.statistics & earlier.statistics
         if kept and before.statistics and record.statistics and before.statistics != record.statistics:
@@ -485,20 +491,30 @@ class Judge:
             self._add(fault(kind, _KEPT if index in self._kept else ""))
             return
         if causes["missing"]:
-            blame = fault("missing-in-optimizer", _WHY["missing"])
+            blame = fault("missing-in-optimizer", "")
+        elif causes["frozen"] and index in self._half:
+            self._unsure(index, fault("never-moved", _HALF), found.until)
+            return
         elif causes["frozen"]:
             late: Kind = "released-late" if at_front else "frozen-early" if at_back else "not-moved"
             blame = fault("never-moved" if wrong == records else late, _WHY["frozen"])
         else:
             worst = max(("none", "gradient", "rate", "unknown"), key=causes.__getitem__)
-            if wrong < records or not causes[worst] or causes["zero"] or causes["small"]:
+            if not causes[worst] or causes["zero"] or causes["small"]:
+                return
+            if wrong < records:
+                if worst == "none" and at_front and found.edge == found.last and min(wrong, records - wrong) > 1:
+                    self._blame(index, fault("released-late", _WHY[worst]), found.until)
                 return
             blame = fault("never-moved", _WHY[worst])
             if worst == "unknown" or (worst == "none" and index not in self._released):
-                if len(self._unclear) < MOST_FAULTS:
-                    self._unclear.append((index, blame, found.until))
+                self._unsure(index, blame, found.until)
                 return
         self._blame(index, blame, found.until)
+
+    def _unsure(self, index: int, finding: Finding, until: int) -> None:
+        if len(self._unclear) < MOST_FAULTS:
+            self._unclear.append((index, finding, until))
 
     def _blame(self, index: int, fault: Finding, until: int) -> None:
         self._add(fault)

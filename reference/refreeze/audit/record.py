@@ -239,18 +239,17 @@ class Writer:
                 next(iter(reader))  # an error, if this is another file
                 file.seek(-1, os.SEEK_END)
                 end = file.read()
-        self._file = open(target, "ab", buffering=0)  # noqa: SIM115
-        if end not in (b"", b"\n"):
-            self._file.write(b"\n")
+        self._target = target
+        self._write(b"" if end in (b"", b"\n") else b"\n")
         self.write(header)
 
     def write(self, record: Record) -> None:
         """Write a record, whole, to the file."""
-        self._file.write(msgspec.json.encode(record) + b"\n")
+        self._write(msgspec.json.encode(record) + b"\n")
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def _write(self, content: bytes) -> None:
+        with open(self._target, "ab", buffering=0) as file:  # so no process has it open that nobody closes
+            file.write(content)
 
 
 def named(entries: Mapping[str, Iterable[str]]) -> tuple[Entry, ...]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jax
 
@@ -17,7 +16,7 @@ from refreeze.policy import check_int
 
 
 class Recorder:
-    """Writes a record at each call of ``record``, until ``close``; use it as a context, or call ``close`` at last.
+    """Writes a record at each call of ``record``.
 
     Trees are any pytrees of arrays. A parameter is called by its path in the tree, ``backbone/conv1/kernel``; its
     layer is the path without the last part, and the paths above are containers. What the optimizer keeps for a
@@ -38,8 +37,13 @@ class Recorder:
 
     >>> import jax.numpy as jnp
     >>> params = {"stem": {"kernel": jnp.ones((2, 2))}, "head": {"kernel": jnp.ones((2, 1))}}
-    >>> with Recorder(params, path="run.jsonl", epochs=1) as recorder:
-    ...     recorder.record(0, 0, params | {"head": {"kernel": jnp.zeros((2, 1))}})
+    >>> folder = getfixture("tmp_path")
+    >>> recorder = Recorder(params, path=folder / "run.jsonl", epochs=1)
+    >>> recorder.record(0, 0, params | {"head": {"kernel": jnp.zeros((2, 1))}})
+    >>> from refreeze import always
+    >>> from refreeze.audit import audit
+    >>> audit(folder / "run.jsonl", always(["stem"])).held
+    True
     """
 
     def __init__(
@@ -113,16 +117,6 @@ class Recorder:
         for index, name, _ in slots:
             by_name.setdefault(name, [None] * len(parameters))[index] = next(every)
         return {"parameters": parameters, "statistics": of_statistics, "slots": by_name}
-
-    def close(self) -> None:
-        """Stop recording; closing it again changes nothing."""
-        self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
 
 def _above(path: str) -> Iterable[str]:

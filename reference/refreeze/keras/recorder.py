@@ -19,7 +19,7 @@ from refreeze.policy import check_int
 
 
 class Recorder(keras.callbacks.Callback):
-    """Writes a record after each batch of ``fit(..., callbacks=[Recorder("run.jsonl")])``, until ``close``.
+    """Writes a record after each batch of ``fit(..., callbacks=[Recorder("run.jsonl")])``.
 
     It looks on: at checksums of all variables that can be trained, of their slots in the optimizer, and of the
     statistics of batch normalizations; and at flags. It changes nothing. Epochs are those of the first ``fit``, and
@@ -160,11 +160,6 @@ class Recorder(keras.callbacks.Callback):
             found.setdefault(self._probed[index], []).append(index)
         return found
 
-    def close(self) -> None:
-        """Stop recording; closing it again changes nothing."""
-        if self._writer is not None:
-            self._writer.close()
-
 
 def _checksums() -> Any:
     """Return what computes the checksums of variables on this backend."""
@@ -198,7 +193,7 @@ def _gradients(model: Any, variables: Sequence[Any], x: Any, y: Any) -> list[boo
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             return model.compute_loss(x=x, y=y, y_pred=model(x, training=False))
 
-    values = [keras.ops.convert_to_tensor(variable) for variable in variables]
+    values = [variable.value for variable in variables]
     if keras.backend.backend() == "jax":
         import jax
 
@@ -211,6 +206,7 @@ def _gradients(model: Any, variables: Sequence[Any], x: Any, y: Any) -> list[boo
     else:
         import tensorflow as tf
 
+        values = [tf.convert_to_tensor(value) for value in values]
         with tf.GradientTape() as tape:
             tape.watch(values)
             result = loss(values)

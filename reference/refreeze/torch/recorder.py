@@ -131,7 +131,6 @@ class Recorder:
         if self._open:
             self._open = False
             self._watching.__exit__(None, None, None)
-            self._writer.close()
 
     def __enter__(self) -> Self:
         return self
