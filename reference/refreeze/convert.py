@@ -151,11 +151,7 @@ def _first_difference(wanted: Sequence[Segment], said: Sequence[Segment]) -> _Di
             "in inference mode": right.bn_frozen - other.bn_frozen,
             "out of inference mode": other.bn_frozen - right.bn_frozen,
         }
-        what = [
-            f"{', '.join(map(repr, sorted(names)[:5]))}{', …' * (len(names) > 5)} {how}"
-            for how, names in sets.items()
-            if names
-        ]
+        what = [f"{_some(names)} {how}" for how, names in sets.items() if names]
         rate = right.learning_rate if right.start == tick else None
         what += [] if rate is None else [f"the learning rate set to {rate:g}"]
         return tick, " and ".join(what), tuple(sorted(NOTHING.union(*sets.values())))

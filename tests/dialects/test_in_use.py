@@ -56,6 +56,7 @@ BAD = [
         InvalidSpec,
         "start_block = None must be in 0..0",
     ),
+    ("badam", [], InvalidSpec, "config = [] must be object"),
     ("badam", {}, EmptySelection, "block_prefix_list = [] matches no name"),
     (
         "badam",

@@ -102,8 +102,6 @@ def _line(ticks: Sequence[int], horizon: int, total: int) -> tuple[Fraction, Fra
         high, j = min((tick - i * pace, i) for i, tick in upper)
         if low < high or (low == high and not strict):
             return high, pace
-        if i == j:
-            return None
         bound = (low - high) / (i - j) + pace
         least, most = (max(least, bound), most) if i > j else (least, min(most, bound))
         left = [other for other in (bound, (least + most) / 2) if other not in tried]
