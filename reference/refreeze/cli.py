@@ -365,6 +365,9 @@ def run(
     data: Annotated[
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="It returns (x, y) or ((x, y), (x_test, y_test)).")
     ] = None,
+    backend: Annotated[
+        Literal["tensorflow", "jax", "torch"] | None, typer.Option(help="What runs Keras, if not what Keras says.")
+    ] = None,
     switch: Annotated[
         Literal["cached", "rebuild"],
         typer.Option(help="Keep train steps and put them back, or make a new one each time."),
@@ -384,10 +387,12 @@ def run(
 ) -> None:
     """Fine-tune a model under a schedule; without options, a small network on real digits."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if backend is not None:
+        _choose(backend)
     try:
         from refreeze.job import run as job
     except ImportError as error:
-        raise Unsupported(f"run needs Keras and TensorFlow: pip install 'refreeze[run]' ({error})") from None
+        raise Unsupported(f"run needs Keras and what runs it: pip install 'refreeze[run]' ({error})") from None
     raise typer.Exit(
         job.run(
             spec=spec, epochs=epochs, model=model, data=data, switch=switch, cache_size=cache_size,
@@ -448,6 +453,14 @@ def audit_run(
     else:
         Console().print(Text(title, "bold"), *verdict.lines(), sep="\n", soft_wrap=True, markup=False, highlight=False)
     raise typer.Exit(1 if verdict.counts or (strict and verdict.unclear) else 0)
+
+
+def _choose(backend: str) -> None:
+    """Have Keras run on that backend, which it reads when it is imported."""
+    now = sys.modules["keras"].backend.backend() if "keras" in sys.modules else backend
+    if now != backend:
+        raise InvalidSpec("--backend", backend, f"{now}, on which Keras runs in this process already")
+    os.environ["KERAS_BACKEND"] = backend
 
 
 app.add_typer(bench.group, name="bench")

@@ -250,11 +250,10 @@ def _check(framework: Framework) -> None:
             raise Unsupported("executors of PyTorch need it: pip install 'refreeze[torch]'")
         return
     try:
-        import keras
+        from refreeze.keras import backends
     except ImportError as error:
         raise Unsupported(f"executors need Keras: pip install 'refreeze[tensorflow]' ({error})") from None
-    if (backend := keras.backend.backend()) != "tensorflow":
-        raise Unsupported(f"executors are tried on TensorFlow, not on {backend}; set KERAS_BACKEND=tensorflow")
+    backends.current()
 
 
 def _name(found: Any) -> str:

@@ -6,6 +6,9 @@ momenta, iterations, learning rate, accumulated gradients, loss scale and the se
 own weight files leave the seeds out, and loading one skips an optimizer of another size with no more than a warning.)
 The file is written beside its place, flushed to the disk and renamed; the checksums of zip tell if it is damaged.
 
+A checkpoint of one backend of Keras is one of the others too. Only the masks of Dropout and the like go on otherwise
+there: each backend draws them in its own way.
+
 A run deletes only what it has written itself: the names of its checkpoints are recorded in each of them. A checkpoint
 is read whole, and all of it compared with the model, before the first variable is assigned.
 """
@@ -49,6 +52,7 @@ MOST_STATE = 32 * MEBIBYTE
 """The bytes that ``state.json`` may have."""
 _HEADERS = 1024
 """The bytes that a variable takes in a checkpoint besides its values, at most."""
+_INTEGER = r" u?int(32|64)\Z"
 _NAME = r"^epoch-(\d{8,18})\.npz\Z"
 
 
@@ -69,6 +73,8 @@ class Saved(Struct, frozen=True):
     """The merged history of those epochs."""
     written: list[Annotated[str, Meta(pattern=_NAME)]] = []
     """The checkpoints that the run had written until then and not deleted, this one included."""
+    backend: str = "tensorflow"
+    """What ran Keras."""
 
 
 class Checkpointer:
@@ -206,6 +212,7 @@ class Checkpointer:
             variables=_described(read(model)),
             history={key: list(values) for key, values in history.items()},
             written=[file.name for file in written],
+            backend=keras.backend.backend(),
         )
         try:
             with _whole(path, keep_other=path not in self._written) as file:
@@ -308,12 +315,23 @@ def _read(
                 raise CheckpointError(str(path), "is of another model: it is too large for this one")
             with zipfile.ZipFile(raw) as file:
                 state, schedule = _read_state(path, file)
-                if state.variables != described:
-                    both = zip_longest(state.variables, described, fillvalue="nothing")
-                    was, now = next(pair for pair in both if pair[0] != pair[1])
-                    what = "optimizer_state" if "updates of" in was + now else "model"
-                    raise CheckpointError(str(path), f"is of another {what}: it has {was:.200}, and the model {now}")
-                return state, schedule, [_array(file, f"{n}.npy", *array) for n, array in enumerate(wanted)]
+                both = [*zip_longest(state.variables, described, fillvalue="nothing")]
+                other = state.backend != keras.backend.backend()  # which counts in integers of another size
+                for was, now in both:
+                    if was != now and not (other and re.sub(_INTEGER, "", was) == re.sub(_INTEGER, "", now)):
+                        what = "optimizer_state" if "updates of" in was + now else "model"
+                        why = f"is of another {what}: it has {was:.200}, and the model {now}"
+                        raise CheckpointError(str(path), why)
+                arrays = []
+                for n, ((was, now), (shape, dtype)) in enumerate(zip(both, wanted, strict=True)):
+                    found = _array(file, f"{n}.npy", shape, dtype if was == now else np.dtype(was.rpartition(" ")[2]))
+                    arrays.append(found.astype(dtype, copy=False))
+                    if was != now and not np.array_equal(found, arrays[-1]):
+                        here = keras.backend.backend()
+                        raise CheckpointError(
+                            str(path), f"was written on {state.backend}: {was} is too large for {here}"
+                        )
+                return state, schedule, arrays
     except CheckpointError:
         raise
     except Exception as error:  # a damaged zip has errors of many classes

@@ -178,9 +178,31 @@ class Rebuilding:
                 layer.trainable = path not in segment.frozen if path in policy.names else given[path]
             if segment.learning_rate is not None:
                 model.optimizer.learning_rate = segment.learning_rate
-            model.make_train_function(force=True)
-            fit(segment.length)
+            with _built_over_what_trains(model):
+                model.make_train_function(force=True)
+                fit(segment.length)
         return {}
+
+
+@contextlib.contextmanager
+def _built_over_what_trains(model: Any) -> Iterator[None]:
+    """On JAX an optimizer updates exactly what it is built over: for a while, let another one, with the same values.
+
+    Afterwards the model has its own again, with the values of the other.
+    """
+    own = model.optimizer
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    model.optimizer = other = type(own).from_config(own.get_config())
+    other.build(model.trainable_variables)
+    slots = {variable.path: variable for variable in own.variables}
+    for variable in other.variables:
+        variable.assign(slots[variable.path])
+    yield
+    for variable in other.variables:
+        slots[variable.path].assign(variable)
+    model.optimizer = own
 
 
 def rebuilt(request: Request) -> Ran:
