@@ -75,6 +75,8 @@ class Saved(Struct, frozen=True):
     """The checkpoints that the run had written until then and not deleted, this one included."""
     backend: str = "tensorflow"
     """What ran Keras."""
+    random: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})*\Z")] = ""
+    """The state of the backend's own random numbers, in hexadecimal, where it has one for the whole process."""
 
 
 class Checkpointer:
@@ -154,6 +156,8 @@ class Checkpointer:
         path, state, arrays = self._newest_whole(found, model, schedule, optimizer_state)
         for variable, array in zip(_variables(model), arrays, strict=True):
             variable.assign(array)
+        if state.random and state.backend == keras.backend.backend():
+            backends.current().set_random_state(bytes.fromhex(state.random))
         recorded = [self.directory / name for name in state.written if name != path.name]
         self._written = [*(other for other in recorded if other.exists()), path]
         _log.info("resuming after %d epochs, from %s", state.epoch, path)
@@ -213,6 +217,7 @@ class Checkpointer:
             history={key: list(values) for key, values in history.items()},
             written=[file.name for file in written],
             backend=keras.backend.backend(),
+            random=backends.current().random_state().hex(),
         )
         try:
             with _whole(path, keep_other=path not in self._written) as file:

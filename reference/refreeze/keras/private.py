@@ -39,6 +39,7 @@ USED = {
     "Optimizer._backend_increment_gradient_accumulators": _NOT_MASKED,
     "Optimizer._clip_gradients": _NOT_MASKED,
     "Optimizer._distributed_tf_update_step": _NOT_MASKED,
+    "JAXTrainer.jax_state_sync": _REFUSES,
     "Model._compile_config": "no train step is kept: each switch traces one",
     "Model._compile_metrics": _TRACES_TWICE,
     "Model._symbolic_build": _TRACES_TWICE,
@@ -125,21 +126,18 @@ def accumulators(optimizer: Any) -> list[tuple[Any, Any]]:
     return list(zip(built_over(optimizer), getattr(optimizer, "_accumulated_gradients", ()), strict=False))
 
 
-def before_sorting(model: Any, call: Callable[[], None] | None) -> None:
-    """Have ``call`` called before Keras sorts values by the flags of a model on JAX, either way; None undoes it."""
-    for name in ("_get_jax_state", "jax_state_sync"):
-        plain = _get(type(model), f"JAXTrainer.{name}").__get__(model)
-        vars(model).pop(name, None)
-        if call is not None:
-            vars(model)[name] = _after(call, plain)
+def within(model: Any, method: str, context: Callable[[], contextlib.AbstractContextManager[None]] | None) -> None:
+    """Have each call of a method of ``model`` made inside of a context of its own; None undoes it."""
+    plain = _get(type(model), method).__get__(model)
+    name = method.partition(".")[2]
+    vars(model).pop(name, None)
 
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with context() if context else contextlib.nullcontext():
+            return plain(*args, **kwargs)
 
-def _after(first: Callable[[], None], then: Callable[..., Any]) -> Callable[..., Any]:
-    def both(*args: Any, **kwargs: Any) -> Any:
-        first()
-        return then(*args, **kwargs)
-
-    return both
+    if context is not None:
+        vars(model)[name] = call
 
 
 def place_of(variable: Any, optimizer: Any) -> int:

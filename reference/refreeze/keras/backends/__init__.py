@@ -89,6 +89,13 @@ class Backend:
         """Return whether this process is the one that writes checkpoints."""
         return True
 
+    def random_state(self) -> bytes:
+        """Return the state of random numbers that are drawn for the whole process; nothing if layers have their own."""
+        return b""
+
+    def set_random_state(self, state: bytes) -> None:
+        """Let random numbers be drawn as they were after ``random_state`` returned ``state``."""
+
 
 def current() -> Backend:
     """Return what runs Keras in this process; raises ``Unsupported`` for a backend that cannot train."""

@@ -8,7 +8,8 @@ those alone that train, with their own slots.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,6 +18,9 @@ import keras
 from refreeze.errors import Unsupported
 from refreeze.keras import private
 from refreeze.keras.backends import Backend
+
+_SORTING = ("JAXTrainer._get_jax_state", "JAXTrainer.jax_state_sync")
+"""What takes values out of variables and puts them back, by the flags."""
 
 
 class Jax(Backend):
@@ -33,11 +37,19 @@ class Jax(Backend):
 
     def watch(self, model: Any, put_back: Callable[[], None]) -> None:
         super().watch(model, put_back)
-        private.before_sorting(model, put_back)
+
+        @contextlib.contextmanager
+        def as_scheduled() -> Iterator[None]:
+            put_back()
+            yield
+
+        for method in _SORTING:
+            private.within(model, method, as_scheduled)
 
     def unwatch(self, model: Any) -> None:
         super().unwatch(model)
-        private.before_sorting(model, None)
+        for method in _SORTING:
+            private.within(model, method, None)
 
     def make(self, model: Any) -> None:
         # The step is a new object each time: JAX would find the executable of another set of the same shapes.

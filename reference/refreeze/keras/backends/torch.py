@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -25,10 +26,37 @@ class Torch(Backend):
     def count(self, optimizer: Any, counts: list[Any]) -> Callable[[], None]:
         return private.update_one_by_one(optimizer)
 
+    def watch(self, model: Any, put_back: Callable[[], None]) -> None:
+        super().watch(model, put_back)
+        private.within(model, "Model._symbolic_build", self._drawing_nothing)
+
+    def unwatch(self, model: Any) -> None:
+        super().unwatch(model)
+        private.within(model, "Model._symbolic_build", None)
+
+    @contextlib.contextmanager
+    def _drawing_nothing(self) -> Iterator[None]:
+        # The first fit of a process builds metrics, and draws for it: a run that is resumed would draw once more.
+        before = self.random_state()
+        yield
+        self.set_random_state(before)
+
     def wait(self, outcome: Any) -> None:
         super().wait(outcome)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
+
+    def random_state(self) -> bytes:
+        # Dropout without a seed of its own draws from these; first the processor's, then one per device.
+        states = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else ())]
+        return b"".join(state.numpy().tobytes() for state in states)
+
+    def set_random_state(self, state: bytes) -> None:
+        values = torch.frombuffer(bytearray(state), dtype=torch.uint8)
+        size, devices = len(torch.get_rng_state()), torch.cuda.device_count()
+        torch.set_rng_state(values[:size])
+        if devices and len(values) > size:
+            torch.cuda.set_rng_state_all(list(values[size:].chunk(devices)))
 
 
 BACKEND = Torch()
