@@ -1,6 +1,7 @@
 """Hypothesis profiles: HYPOTHESIS_PROFILE chooses one, else ``dev``."""
 
 import gc
+import importlib
 import importlib.util
 import os
 from pathlib import Path
@@ -21,6 +22,12 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector what was imported: with TensorFlow that is a tenth of the time of the tests."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    marked = item.get_closest_marker("only_on")
+    if marked and (backend := importlib.import_module("keras").backend.backend()) not in marked.args:
+        pytest.skip(f"not on {backend}")
 
 
 class NotInstalled:

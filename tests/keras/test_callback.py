@@ -9,12 +9,11 @@ from typing import Any
 
 import keras
 import pytest
-import tensorflow as tf
 from refreeze import InvalidSpec, Policy, UnknownName, Unsupported, always, during, in_steps, rate, shift, stages, union
-from refreeze.keras import FreezeSchedule, execute
+from refreeze.keras import FreezeSchedule, backends, execute
 from refreeze.keras.model import layer_names
 from refreeze.plan import Plan, configuration, plan
-from small_models import BATCH, STEPS, X, Y, build, count_traces, everything, fit, said, slots, weights
+from small_models import BATCH, STEPS, TRACES, X, Y, build, count_traces, everything, fit, said, slots, weights
 
 pytestmark = pytest.mark.engine
 
@@ -53,7 +52,7 @@ def test_one_fit_equals_one_fit_per_segment(optimizer: str) -> None:
     expected = execute(other, planned(other).policy, EPOCHS, fit(other))
     assert everything(model, history) == everything(other, expected)
     assert history.epoch == expected.epoch == list(range(EPOCHS))
-    assert traces == [len({(s.frozen, s.bn_frozen) for s in planned(model).segments})]
+    assert traces == [len({(s.frozen, s.bn_frozen) for s in planned(model).segments})] or not TRACES
 
 
 def step_by_step(model: keras.Model, policy: Policy, total: int) -> None:
@@ -103,6 +102,7 @@ def test_RES_1_a_rate_that_was_set_before_initial_epoch_is_not_set_again() -> No
     assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(0.01)
 
 
+@pytest.mark.only_on("tensorflow", "jax")
 def test_several_steps_per_execution_when_boundaries_align() -> None:
     batch = 8  # six steps in an epoch, in executions of two
     policy = union(during(always(["one"]), 2, 10), during(always(["two"]), 4, 6))
@@ -114,6 +114,7 @@ def test_several_steps_per_execution_when_boundaries_align() -> None:
     assert results[0] == results[1]
 
 
+@pytest.mark.only_on("tensorflow", "jax")
 def test_several_steps_per_execution_that_a_boundary_cuts_are_refused_before_anything_changes() -> None:
     model = build("dense", steps_per_execution=2)
     before = states(model)
@@ -146,6 +147,7 @@ def test_configurations_come_as_data_with_their_dialect_or_as_a_file(tmp_path: P
 
 
 def unknown_length() -> Any:
+    tf = pytest.importorskip("tensorflow")
     return tf.data.Dataset.from_generator(
         lambda: ((X[i : i + BATCH], Y[i : i + BATCH]) for i in range(0, len(X), BATCH)),
         output_signature=(tf.TensorSpec((None, 8, 8, 1)), tf.TensorSpec((None,), tf.int64)),
@@ -160,10 +162,14 @@ class MovedPerStep(keras.callbacks.Callback):
         self.weight, self.moved, self._before = weight, [], b""
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._before = self.weight.numpy().tobytes()
+        self._before = self._now()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.moved.append(self.weight.numpy().tobytes() != self._before)
+        self.moved.append(self._now() != self._before)
+
+    def _now(self) -> bytes:
+        backends.current().settle(self.model)
+        return bytes(self.weight.numpy().tobytes())
 
 
 @pytest.mark.filterwarnings("ignore:.*ran out of data")  # Keras says so of all data of unknown length
@@ -207,6 +213,7 @@ def test_what_is_wrong_by_itself_is_refused_at_once(make: Any, message: str) -> 
 
 def test_what_is_wrong_for_the_model_is_refused_before_anything_changes() -> None:
     model = build("dense")
+    model.optimizer.build(model.trainable_variables)  # as fit does, on some backends before any callback
     before = states(model)
     for callback in (FreezeSchedule(always(["tow"])), FreezeSchedule(SPEC)):  # this model has no layer "norm"
         with pytest.raises(UnknownName):
@@ -261,6 +268,7 @@ def test_tensorboard_works_across_segments(tmp_path: Path) -> None:
     board = keras.callbacks.TensorBoard(tmp_path, update_freq=1, histogram_freq=1)
     one_fit(model, FreezeSchedule(SPEC[1:]), callbacks=[board])
     (events,) = (tmp_path / "train").glob("events.out.tfevents*")
+    tf = pytest.importorskip("tensorflow")
     values = [value.tag for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value]
     assert values.count("epoch_loss") == EPOCHS
     assert values.count("batch_loss") == EPOCHS * STEPS

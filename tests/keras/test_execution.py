@@ -17,6 +17,7 @@ from small_models import (
     MODELS,
     OPTIMIZERS,
     STEPS,
+    TRACES,
     Probe,
     X,
     Y,
@@ -86,8 +87,9 @@ def test_every_segment_does_what_is_scheduled_and_nothing_else(kind: str, optimi
         run_segments = scheduled(model, spec, total)
 
         # A train step is traced once for each distinct frozen set.
-        assert traces == [len({segment.frozen for segment in run_segments})]
-        assert sum(report.new_step for report in executor.reports) == traces[0]
+        distinct = len({segment.frozen for segment in run_segments})
+        assert traces == [distinct] or not TRACES
+        assert sum(report.new_step for report in executor.reports) == distinct
         # EXE-1
         assert [call.epochs for call in probe.calls] == [segment.length for segment in run_segments]
         for segment, call, report in zip(run_segments, probe.calls, executor.reports, strict=True):
@@ -201,7 +203,7 @@ def test_EXE_7_a_small_cache_changes_nothing_but_the_traces() -> None:
         )
         results.append(everything(model, history))
     assert results[0] == results[1]
-    assert (traces[0], traces[1]) == ([2], [8])
+    assert (traces[0], traces[1]) == ([2], [8]) or not TRACES
 
 
 def test_a_compile_in_between_is_noticed() -> None:

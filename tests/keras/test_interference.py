@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
-import tensorflow as tf
 from refreeze import InvalidSpec, Unsupported, always, round_robin
 from refreeze.keras import FreezeSchedule, execute
 from small_models import X, Y, build, fit, said, weights
@@ -58,8 +58,9 @@ def test_EXE_3_whatever_callbacks_do_to_flags(when: str, meddle: Meddle, switch:
         before = weights(model)
         history = None
         for size in (16, 12):
-            data = tf.data.Dataset.from_tensors((X[:size], Y[:size])).repeat(2)
-            history = model.fit(data, shuffle=False, verbose=0, callbacks=[Meddling(when, meddle)])
+            data = np.concatenate([X[:size]] * 2), np.concatenate([Y[:size]] * 2)
+            callbacks = [Meddling(when, meddle)]
+            history = model.fit(*data, batch_size=size, shuffle=False, verbose=0, callbacks=callbacks)
         seen.append(moved(model, before))
         return history
 
@@ -114,8 +115,9 @@ def test_two_schedules_at_once_are_refused() -> None:
         assert str(raised.value) == (
             "callbacks = 'several' must be one FreezeSchedule; union makes one of several policies"
         )
-    other = keras.Sequential([keras.Input((12,)), model.get_layer("head")])
-    other.compile("sgd", "mse")
+    layers = [keras.layers.Flatten(), keras.layers.Dense(12)]
+    other = keras.Sequential([keras.Input((8, 8, 1)), *layers, model.get_layer("head")])
+    other.compile("sgd", model.loss)
     for inner in (model, other):
         for start in (
             lambda epochs, inner=inner: execute(inner, always(["head"]), 1, fit(inner)),

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from refreeze import Policy, always, stages
 from refreeze.keras import execute
 from refreeze.keras.model import layer_names, read
@@ -45,13 +44,42 @@ class OwnTrainStep(keras.Model):
     def call(self, x: Any, training: bool | None = None) -> Any:
         return self.head(self.features(x, training=training))
 
-    def train_step(self, data: Any) -> Any:
+    def train_step(self, *args: Any) -> Any:
+        return getattr(self, f"on_{keras.backend.backend()}")(*args)
+
+    def parts(self) -> list[Any]:
+        return [*self.features.trainable_variables, *self.head.trainable_variables]
+
+    def on_tensorflow(self, data: Any) -> Any:
+        import tensorflow as tf
+
         x, y = data
         with tf.GradientTape() as tape:
             loss = self.compute_loss(x, y, self(x, training=True))
-        parts = [*self.features.trainable_variables, *self.head.trainable_variables]
-        if parts:
+        if parts := self.parts():
             self.optimizer.apply_gradients(zip(tape.gradient(loss, parts), parts, strict=True))
+        return {"loss": loss}
+
+    def on_jax(self, state: Any, data: Any) -> Any:
+        import jax
+
+        (weights, others, slots, metrics), (x, y) = state, data
+
+        def loss_of(weights: Any) -> Any:
+            y_pred, now = self.stateless_call(weights, others, x, training=True)
+            return self.compute_loss(x, y, y_pred), now
+
+        (loss, others), gradients = jax.value_and_grad(loss_of, has_aux=True)(weights)
+        weights, slots = self.optimizer.stateless_apply(slots, gradients, weights)
+        return {"loss": loss}, (weights, others, slots, metrics)
+
+    def on_torch(self, data: Any) -> Any:
+        x, y = data
+        self.zero_grad()
+        loss = self.compute_loss(x, y, self(x, training=True))
+        if parts := self.parts():
+            loss.backward()
+            self.optimizer.apply([part.value.grad for part in parts], parts)
         return {"loss": loss}
 
 
