@@ -41,7 +41,6 @@ NEEDING: dict[str, Callable[[Any], Any]] = {
     "Optimizer._trainable_variables_indices": lambda nothing: private.shown_as_built_over(
         SimpleNamespace(_trainable_variables=[]), []
     ).__enter__(),
-    "JAXTrainer._get_jax_state": lambda model: private.before_sorting(model, None),
     "Optimizer._get_variable_index": lambda optimizer: private.place_of(None, optimizer),
     "JAXTrainer._get_jax_state": lambda model: private.within(model, "JAXTrainer._get_jax_state", None),
     "JAXTrainer.jax_state_sync": lambda model: private.within(model, "JAXTrainer.jax_state_sync", None),

@@ -37,12 +37,19 @@ class Jax(Backend):
 
     def watch(self, model: Any, put_back: Callable[[], None]) -> None:
         super().watch(model, put_back)
+        watched = model.train_step
+
+        def step(state: Any, data: Any) -> Any:
+            put_back()
+            return _for_what_trains(model, watched, state, data)
 
         @contextlib.contextmanager
         def as_scheduled() -> Iterator[None]:
             put_back()
             yield
 
+        step.plain = watched.plain  # type: ignore[attr-defined]
+        model.train_step = step
         for method in _SORTING:
             private.within(model, method, as_scheduled)
 
@@ -54,16 +61,10 @@ class Jax(Backend):
     def make(self, model: Any) -> None:
         # The step is a new object each time: JAX would find the executable of another set of the same shapes.
         plain, own = model.train_step, "train_step" in vars(model)
-
-        def step(state: Any, data: Any) -> Any:
-            optimizer, trainable = model.optimizer, model.trainable_variables
-            with private.shown_as_built_over(optimizer, trainable):
-                logs, (weights, others, slots, metrics) = plain(state, data)
-            if weights:
-                slots = _emptied(optimizer, {*map(id, trainable)}, state[2], slots)
-            return logs, (weights, others, slots, metrics)
-
-        model.train_step = step
+        if hasattr(plain, "plain"):  # watched, since this segment began
+            model.make_train_function(force=True)
+            return
+        model.train_step = lambda state, data: _for_what_trains(model, plain, state, data)
         model.make_train_function(force=True)
         if own:
             model.train_step = plain
@@ -75,6 +76,16 @@ class Jax(Backend):
 
     def wait(self, outcome: Any) -> None:
         jax.block_until_ready(outcome)
+
+
+def _for_what_trains(model: Any, step: Callable[..., Any], state: Any, data: Any) -> Any:
+    """Do a train step, for which the optimizer is one over what is trainable now."""
+    optimizer, trainable = model.optimizer, model.trainable_variables
+    with private.shown_as_built_over(optimizer, trainable):
+        logs, (weights, others, slots, metrics) = step(state, data)
+    if weights:
+        slots = _emptied(optimizer, {*map(id, trainable)}, state[2], slots)
+    return logs, (weights, others, slots, metrics)
 
 
 def _emptied(optimizer: Any, trained: set[int], before: Any, after: Any) -> list[Any]:
