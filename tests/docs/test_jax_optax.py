@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from refreeze import segments
 
-FILE = Path(__file__).parents[1] / "examples" / "jax_optax.py"
+FILE = Path(__file__).parents[2] / "examples" / "jax_optax.py"
 
 
 @pytest.fixture
