@@ -327,9 +327,6 @@ def _read(
                         what = "optimizer_state" if "updates of" in was + now else "model"
                         why = f"is of another {what}: it has {was:.200}, and the model {now}"
                         raise CheckpointError(str(path), why)
-                        raise CheckpointError(
-                            str(path), f"is of another {what}: it has {was:.200}, and the model {now}"
-                        )
                 arrays = []
                 for n, ((was, now), (shape, dtype)) in enumerate(zip(both, wanted, strict=True)):
                     found = _array(file, f"{n}.npy", shape, dtype if was == now else np.dtype(was.rpartition(" ")[2]))
