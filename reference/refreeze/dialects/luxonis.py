@@ -45,8 +45,6 @@ class NodeFreezing(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
 def nodes(config: object) -> object:
     """Return the names and the freezing of the nodes of a whole configuration; anything else stays as it is.
 
-    The name of a node that has an ``alias`` is that.
-
     >>> nodes({"model": {"name": "m", "nodes": [{"name": "EfficientRep", "params": {}, "freezing": {"active": True}}]}})
     [{'name': 'EfficientRep', 'freezing': {'active': True}}]
     """
@@ -54,12 +52,7 @@ def nodes(config: object) -> object:
     found = model.get("nodes") if isinstance(model, Mapping) else None
     if not isinstance(found, list | tuple):
         return config
-    return [_own(node) if isinstance(node, Mapping) else node for node in found]
-
-
-def _own(node: Mapping[str, Any]) -> dict[str, Any]:
-    own = keys_of(node, ("name", "freezing"))
-    return own | ({} if node.get("alias") is None else {"name": node["alias"]})
+    return [keys_of(node, ("name", "freezing")) if isinstance(node, Mapping) else node for node in found]
 
 
 def _active(
