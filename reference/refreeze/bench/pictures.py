@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from refreeze.bench import pays
 from refreeze.bench.stored import Benchmark, StoredRun
 from refreeze.errors import Unsupported
 
@@ -44,6 +45,7 @@ def pictures(run: StoredRun) -> dict[str, tuple[str, Figure]]:
     }
     with style.context("default"):
         drawn = {
+            "pays": ("When freezing pays: time against plain training", _pays(pays.parts(run))),
             "switch": ("Cost of a switch, by model", _bars(run.groups("switch"))),
             "boundaries": ("Time against number of boundaries", _lines(boundaries, "boundaries", "seconds", log=True)),
             "memory": (
@@ -120,4 +122,28 @@ def _lines(panels: dict[str, Curves], xlabel: str, ylabel: str, log: bool = Fals
         panel.set_xlabel(xlabel)
         panel.legend(frameon=False, fontsize=8)
     axes[0].set_ylabel(ylabel)
+    return figure
+
+
+def _pays(models: dict[str, list[pays.Parts]]) -> Figure | None:
+    shares = {(model, one.share): None for model, found in models.items() for one in found}
+    if not shares:
+        return None
+    figure, axes = _figure(len(shares), 4 * len(shares))
+    colours = dict(
+        zip(dict.fromkeys(one.switch for found in models.values() for one in found), itertools.cycle(_COLOURS))
+    )
+    steps = [round(10 ** (power / 10)) for power in range(41)]
+    for panel, (model, share) in zip(axes, shares, strict=True):
+        for one in models[model]:
+            for sets, line in ((5, "--"), (50, "-")) if one.share == share else ():
+                totals = [one.total(sets, number) for number in steps]
+                panel.plot(steps, totals, line, label=f"{_plain(one.switch)}, {sets} sets", color=colours[one.switch])
+        panel.axhline(1, color="#222222", linewidth=1)
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_title(f"{_plain(model)}, {share:.0%} of the layers frozen", loc="left", fontsize=10)
+        panel.set_xlabel("steps per set")
+        panel.legend(frameon=False, fontsize=8)
+    axes[0].set_ylabel("time / plain training of everything")
     return figure

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from refreeze.bench import pays
 from refreeze.bench.pictures import pictures
 from refreeze.bench.requirements import required
 from refreeze.bench.stored import Benchmark, number, paired, ratio, read, seconds
@@ -70,6 +71,13 @@ def report(reference: str, out: Path, require: Path | None = None) -> list[Path]
         page += [f"## {_plain(question or 'others')}\n", f"{_plain(asked)}\n"]
         for subject, found in groups.items():
             page += [f"### {_plain(subject or 'all')}\n", _measured(found)]
+            if question == pays.QUESTION:
+                headings, *lines = pays.rows(pays.parts(run)[subject])
+                page += [
+                    "Computed from these parts: a first visit and a step, in steps that train everything, and "
+                    "the time of whole runs by that of plain training.\n",
+                    _table(headings, lines),
+                ]
     title = "<meta charset='utf-8'><title>refreeze: benchmarks</title>"
     text = "\n".join(page)
     body = MarkdownIt("js-default").render(text)  # as CommonMark, with tables and without HTML of its own

@@ -71,6 +71,14 @@ class Extra(Struct, frozen=True, kw_only=True):
     """Traces of the train step, ``traces_per_switch`` of them in each round."""
     beside_seconds: list[Time] = []
     """Times of something else, which was measured in turn with the rounds."""
+    share: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """The share of the layers that is frozen, where ``first_seconds`` and the two after it were measured."""
+    first_seconds: list[Time] = []
+    """First visits of frozen sets, all but the very first; each with its first step."""
+    once_seconds: Time | None = None
+    """The very first of them."""
+    beside_once_seconds: Time | None = None
+    """The very first step of what was measured beside."""
     segments: Count | None = None
     distinct_sets: Count | None = None
     traces: Count | None = None

@@ -1,0 +1,74 @@
+"""What does a run under a schedule in steps take, its traces included, against plain training of everything?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import pytest
+from refreeze import Policy, always, during, random_windows, round_robin, segments, stages
+from refreeze.dialects import dialect
+from refreeze.keras import FreezeSchedule
+from refreeze.keras.model import layer_names
+from refreeze.keras.options import Switch
+from workload import build, compile_fresh, data, describe, freeze
+
+PLAIN = "plain Keras, nothing frozen"
+COMPILE = "keras compile per segment"
+
+
+def _share(names: Sequence[str], share: float) -> int:
+    return round(len(names) * share)
+
+
+def _lisa(names: Sequence[str], steps: int) -> Policy:
+    config = {"layers": [*names[1:-1]], "always_on": [names[0], names[-1]], "n_layers": 2, "step_interval": 20}
+    return dialect("lisa").policy(config, names, total=steps)
+
+
+SCHEDULES: dict[str, tuple[int, Callable[[Sequence[str], int], Policy]]] = {
+    "random windows, 20 sets": (200, lambda names, _: random_windows(names, _share(names, 0.5), 10)),
+    "random windows, 50 sets": (500, lambda names, _: random_windows(names, _share(names, 0.5), 10)),
+    "round robin, 27 of 105": (48, lambda names, _: round_robin(names, _share(names, 27 / 105), 4)),
+    "lisa": (200, _lisa),
+    "thaw in 5 stages": (
+        250,
+        lambda names, _: stages(*((50 * at, always(names[: _share(names, 0.8 - 0.2 * at)])) for at in range(5))),
+    ),
+    "4 windows, 5 cycles": (200, lambda names, _: round_robin(names[: len(names) // 4 * 4], len(names) // 4, 10)),
+    "prefix of 3/4": (200, lambda names, steps: during(always(names[: _share(names, 0.75)]), 10, steps - 10)),
+}
+"""By name: the steps of the run, and the policy for the layers and that many steps."""
+
+
+@pytest.mark.parametrize("how", [PLAIN, *(f"refreeze {name}" for name in get_args(Switch)), COMPILE])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("model", ["mlp", "mobilenetv2"])
+def test_whole(benchmark: Any, model: str, schedule: str, how: str) -> None:
+    """Timed: one fit of one epoch in steps; a recompile per segment needs a fit for each."""
+    import tensorflow as tf
+
+    steps, make = SCHEDULES[schedule]
+    batch = data(build(model), 1)
+
+    def fit(network: Any, steps: int, callbacks: Sequence[Any] = ()) -> Any:
+        batches = tf.data.Dataset.from_tensors(batch).repeat(steps)
+        return network.fit(batches, verbose=0, callbacks=[*callbacks])
+
+    def fresh() -> Any:
+        network = build(model)
+        return (network, make(layer_names(network), steps)), {}
+
+    def run(network: Any, policy: Policy) -> Any:
+        if how == PLAIN:
+            return fit(network, steps)
+        if how == COMPILE:
+            for segment in segments(policy, steps):
+                freeze(network, segment.frozen)
+                compile_fresh(network)
+                fit(network, segment.length)
+            return None
+        return fit(network, steps, [FreezeSchedule(policy, unit="steps", switch=how.removeprefix("refreeze "))])
+
+    benchmark.pedantic(run, setup=fresh)
+    describe(benchmark, f"whole run, {schedule}", model, how, baseline=how == PLAIN)
