@@ -53,7 +53,7 @@ def test_whole(benchmark: Any, model: str, schedule: str, how: str) -> None:
 
     def fit(network: Any, steps: int, callbacks: Sequence[Any] = ()) -> Any:
         batches = tf.data.Dataset.from_tensors(batch).repeat(steps)
-        return network.fit(batches, verbose=0, callbacks=[*callbacks])
+        return network.fit(batches, shuffle=False, verbose=0, callbacks=[*callbacks])
 
     def fresh() -> Any:
         network = build(model)

@@ -373,6 +373,10 @@ def run(
         typer.Option(help="Keep train steps and put them back, or make a new one each time."),
     ] = "cached",
     cache_size: Annotated[int, typer.Option(min=1, help="How many train steps to keep.")] = 16,
+    optimizer_state: Annotated[
+        Literal["keep", "reset", "reset_unfrozen", "per_variable", "per_variable_reset"],
+        typer.Option(help="What a switch does to the optimizer, and whose updates it counts (EXE-4, EXE-13)."),
+    ] = "keep",
     rates: Annotated[
         Literal["refuse", "ignore"],
         typer.Option(help="Learning rates of single names, which no Keras optimizer has: refuse them, or ignore them."),
@@ -396,7 +400,8 @@ def run(
     raise typer.Exit(
         job.run(
             spec=spec, epochs=epochs, model=model, data=data, switch=switch, cache_size=cache_size,
-            rates=rates, seed=seed, out=out, checkpoint_every=checkpoint_every, resume=resume, quiet=quiet,
+            optimizer_state=optimizer_state, rates=rates, seed=seed, out=out, checkpoint_every=checkpoint_every,
+            resume=resume, quiet=quiet,
         )
     )  # fmt: skip
 

@@ -50,7 +50,8 @@ def spec(folder: Path, config: Any) -> str:
 
 def test_the_default_run_writes_what_it_says(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = subprocess.run(command("--out", str(out), "--epochs", "10"), capture_output=True, text=True, timeout=240)
+    chosen = ["--epochs", "10", "--optimizer-state", "per_variable"]
+    done = subprocess.run(command("--out", str(out), *chosen), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in out.iterdir()) == [
@@ -74,6 +75,8 @@ def test_the_default_run_writes_what_it_says(tmp_path: Path) -> None:
         (segment.start, segment.stop, segment.length) for segment in expected
     ]
     assert report["frozen_weights_compared"] > 0
+    assert report["optimizer_state"] == "per_variable"
+    assert "as large as a new optimizer's" not in done.stderr
     assert not report["interrupted"]
     for words in ("Pretraining the embedded network", "Segments", "all bitwise equal", "Wrote timeline.png"):
         assert words in done.stdout

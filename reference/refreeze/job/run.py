@@ -15,7 +15,7 @@ from refreeze.job import inputs, report
 from refreeze.keras.callback import FreezeSchedule
 from refreeze.keras.executor import RunOptions, merge, train
 from refreeze.keras.guard import FrozenGuard, FrozenMoved
-from refreeze.keras.options import Keywords, ScheduleOptions, SingleRates, Switch
+from refreeze.keras.options import Keywords, OptimizerState, ScheduleOptions, SingleRates, Switch
 from refreeze.loading import described
 from refreeze.schedule import Segment
 
@@ -56,6 +56,7 @@ def run(
     data: str | None = None,
     switch: Switch = "cached",
     cache_size: int = 16,
+    optimizer_state: OptimizerState = "keep",
     rates: SingleRates = "refuse",
     seed: int = 0,
     out: str | None = None,
@@ -74,7 +75,7 @@ def run(
         epochs: how many to train, an integer >= 0; 24 by default.
         model: ``module:function``, of a function that returns a compiled Keras model.
         data: ``module:function``, of one that returns ``(x, y)`` or ``((x, y), (x_test, y_test))``, arrays.
-        switch, cache_size, rates: as in ``ScheduleOptions``.
+        switch, cache_size, optimizer_state, rates: as in ``ScheduleOptions``.
         seed: of weights, data order and dropout, in [0, 2**32).
         out: the folder to write to, new or empty; by default a new ``refreeze-out``.
         checkpoint_every: keep a checkpoint after so many epochs >= 1, besides one at the end of each segment.
@@ -85,7 +86,7 @@ def run(
     Raises ``ScheduleError`` for what is wrong with the input, before anything is trained or written; ``InvalidSpec``
     also for a model and data that turn out not to train together.
     """
-    options = ScheduleOptions(switch=switch, cache_size=cache_size, rates=rates)
+    options = ScheduleOptions(switch=switch, cache_size=cache_size, optimizer_state=optimizer_state, rates=rates)
     given = inputs.check(
         spec=spec, epochs=epochs, model=model, data=data, options=options, seed=seed, out=out,
         checkpoint_every=checkpoint_every, resume=resume,
@@ -98,7 +99,7 @@ def run(
         console.print(plot.text(given.plan.segments, given.plan.names, console.width))
         outcome = _train(given, options, seed, resume, console)
         if outcome.failure is None or outcome.epochs_trained:
-            report.write(given, outcome, {"seed": seed, "switch": switch})
+            report.write(given, outcome, {"seed": seed, "switch": switch, "optimizer_state": optimizer_state})
     if outcome.failure is not None:
         raise outcome.failure
     console.print(report.table(outcome.reports, given.plan.unit))
@@ -115,7 +116,9 @@ def run(
 def _train(given: inputs.Inputs, options: ScheduleOptions, seed: int, resume: bool, console: Console) -> report.Trained:
     """Train as planned; what ends it early is part of the outcome, so that nothing trained is lost."""
     network, keeper = given.network, given.keeper
-    chosen: Keywords = {"switch": options.switch, "cache_size": options.cache_size}
+    chosen: Keywords = {
+        "switch": options.switch, "cache_size": options.cache_size, "optimizer_state": options.optimizer_state
+    }  # fmt: skip
     x, y, test = given.data
     guard, interrupted, failure = FrozenGuard(), False, None
     in_steps = FreezeSchedule(
