@@ -66,6 +66,14 @@ def _slow(model: str, **chosen: Any) -> bool:
     """Return whether a benchmark is left out by default."""
     if model == "resnet50" or chosen.get("kind") == "random":
         return True
+    if way := chosen.get("way"):  # whole runs in steps, of which those stay that something is required of
+        few = chosen["schedule"] in ("4 windows, 5 cycles", "thaw in 5 stages", "prefix of 3/4")
+        many = chosen["schedule"] == "random windows, 20 sets" or (model == "mlp" and "50" in chosen["schedule"])
+        wanted = {"plain Keras, nothing frozen": many, "refreeze auto": True, "refreeze cached": few}
+        wanted |= {"refreeze masked": few, "keras compile per segment": "round robin" in chosen["schedule"]}
+        return not wanted.get(way) or (model != "mlp" and chosen["schedule"] in ("random windows, 50 sets", "lisa"))
+    if "switch" in chosen and chosen.get("share"):  # the parts of runs
+        return model not in ("mlp", "mobilenetv2") or chosen["share"] != 0.5
     if "kind" in chosen:  # whole runs: up to twenty traces each, and what is required is of MobileNetV2
         return model == "transformer" or (model != "mlp" and chosen["implementation"] == "refreeze rebuild")
     if "how" in chosen:  # a process each, or torch.compile

@@ -41,10 +41,10 @@ SCHEDULES: dict[str, tuple[int, Callable[[Sequence[str], int], Policy]]] = {
 """By name: the steps of the run, and the policy for the layers and that many steps."""
 
 
-@pytest.mark.parametrize("how", [PLAIN, *(f"refreeze {name}" for name in get_args(Switch)), COMPILE])
+@pytest.mark.parametrize("way", [PLAIN, *(f"refreeze {name}" for name in get_args(Switch)), COMPILE])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("model", ["mlp", "mobilenetv2"])
-def test_whole(benchmark: Any, model: str, schedule: str, how: str) -> None:
+def test_whole(benchmark: Any, model: str, schedule: str, way: str) -> None:
     """Timed: one fit of one epoch in steps; a recompile per segment needs a fit for each."""
     import tensorflow as tf
 
@@ -60,15 +60,15 @@ def test_whole(benchmark: Any, model: str, schedule: str, how: str) -> None:
         return (network, make(layer_names(network), steps)), {}
 
     def run(network: Any, policy: Policy) -> Any:
-        if how == PLAIN:
+        if way == PLAIN:
             return fit(network, steps)
-        if how == COMPILE:
+        if way == COMPILE:
             for segment in segments(policy, steps):
                 freeze(network, segment.frozen)
                 compile_fresh(network)
                 fit(network, segment.length)
             return None
-        return fit(network, steps, [FreezeSchedule(policy, unit="steps", switch=how.removeprefix("refreeze "))])
+        return fit(network, steps, [FreezeSchedule(policy, unit="steps", switch=way.removeprefix("refreeze "))])
 
     benchmark.pedantic(run, setup=fresh)
-    describe(benchmark, f"whole run, {schedule}", model, how, baseline=how == PLAIN)
+    describe(benchmark, f"whole run, {schedule}", model, way, baseline=way == PLAIN)

@@ -118,6 +118,18 @@ def whole(tmp_path: Path) -> str:
     return write(tmp_path / "run.json", *figures(), *curves, *memory, kit, not_run=[peer])
 
 
+def test_when_freezing_pays(tmp_path: Path) -> None:
+    """A first visit takes 9 steps that train everything, a later one half of such a step."""
+    times = {"once_seconds": 22.0, "first_seconds": [18.0], "beside_once_seconds": 22.0, "beside_seconds": [2.0, 2.0]}
+    part = bench("p", 1.0, 1.0, group="parts of a run: mlp", case="cached", series="cached", share=0.5, **times)
+    never = bench("n", 2.0, 2.0, group="parts of a run: mlp", case="slow", series="slow", share=0.5, **times)
+    written = report(write(tmp_path / "run.json", part, never), tmp_path / "out")
+    assert "pays.png" in {path.name for path in written}
+    text = written[0].read_text(encoding="utf-8")
+    assert "| cached | 50% | 9 | 0.5 | 17 | 1.16 | 0.58 | 1.33 | 0.58 | 0.51 |" in text
+    assert "| slow | 50% | 9 | 1 | never | 1.53 | 1.06 | 1.77 | 1.08 | 1.01 |" in text
+
+
 def test_the_report_has_what_was_measured_and_what_was_not(whole: str, tmp_path: Path) -> None:
     written = report(whole, tmp_path / "out", REQUIREMENTS)
     assert [path.name for path in written] == ["report.md", "report.html", "switch.png", "boundaries.png", "memory.png"]

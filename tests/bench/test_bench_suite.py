@@ -16,6 +16,7 @@ CHOSEN = [
     "boundaries.py::test_boundaries[workload:CompilePerSegment-0]",
     "conformance.py::test_throughput[fastai]",
     "memory.py::test_memory[mlp-cached]",
+    "pays.py::test_parts[mlp-cached-0.5]",
     "peers_torch.py::test_switch[mlp-eager]",
     "run.py::test_run[refreeze cached-mlp-round robin]",
     "schedule.py::test_length[11]",
@@ -25,6 +26,7 @@ CHOSEN = [
     "switch_recompile.py::test_recompile[mlp-fresh]",
     "switch_warm.py::test_revisit[mlp]",
     "torch_switch.py::test_torch_switch[mlp-batch]",
+    "whole.py::test_whole[mlp-4 windows, 5 cycles-refreeze cached]",
 ]
 
 
@@ -52,7 +54,7 @@ def test_every_question_has_an_answer_or_a_reason(tmp_path: Path) -> None:
     assert all("torch" in reason for reason in reasons.values())
     assert "node" not in run["machine_info"]
     written = [path.name for path in report(str(stored), tmp_path)]
-    assert written == ["report.md", "report.html", "switch.png", "boundaries.png", "memory.png"]
+    assert written == ["report.md", "report.html", "pays.png", "switch.png", "boundaries.png", "memory.png"]
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "What does it cost to go back to a frozen set that was there before?" in text
     assert all(f"| {name} |" in text.replace("\\[", "[") for name in reasons)

@@ -48,6 +48,15 @@ def test_a_result_is_dated_and_has_an_answer_with_versions_or_a_reason_for_each_
         assert set(cell.get("versions", {"python": ""})) >= {"python"}
 
 
+def test_the_table_of_accuracies_is_that_of_the_stored_runs():
+    spec = importlib.util.spec_from_file_location("accuracy", EXPERIMENTS / "accuracy" / "late_thaw.py")
+    experiment = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(experiment)
+    runs = json.loads(experiment.STORED.read_text(encoding="utf-8"))["runs"]
+    assert len(runs) == len(experiment.POLICIES) * len(experiment.RATES) * len(experiment.SEEDS)
+    assert experiment.TABLE.read_text(encoding="utf-8") == experiment.table(runs)
+
+
 def marks(system: str) -> list[pytest.MarkDecorator]:
     """Return the marks of an experiment: those of Keras on TensorFlow run with the engine's tests, in this process."""
     if system in ("keras-tensorflow", "refreeze"):

@@ -36,7 +36,7 @@ class Parts:
     def total(self, sets: int, steps: int) -> float:
         """Return the time of a run by that of plain training.
 
-        >>> Parts("cached", 0.5, once=11, first=9, step=0.5, plain_once=11).total(sets=2, steps=10)
+        >>> Parts("cached", 0.5, once=12, first=9, step=0.5, plain_once=11).total(sets=2, steps=10)
         1.0
         """
         ours = self.once + (sets - 1) * self.first + sets * (steps - 1) * self.step
