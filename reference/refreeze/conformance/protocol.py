@@ -97,6 +97,8 @@ class RunRequest(AnyRequest, forbid_unknown_fields=True, kw_only=True):
     """A callback inverts the flags of all layers when a fit begins."""
     steps_per_epoch: int = 1
     """The steps in an epoch, where ticks are steps."""
+    fail_tick: int | None = None
+    """In place of ``fail_at``, on PyTorch: the first step of this tick fails."""
 
 
 REQUESTS: dict[str, type[AnyRequest]] = {

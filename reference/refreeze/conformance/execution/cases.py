@@ -192,12 +192,6 @@ def in_steps(dialect: str, config: Any, total: int, **rest: Any) -> Request:
     return a_run(dialect, config, total, steps_per_epoch=STEPS, **rest)
 
 
-def _last_at_an_epoch(request: Request) -> int:
-    """Return the number of the last segment that begins with an epoch, where implementations keep checkpoints."""
-    found, epoch = segments(policy_of(request), request["total"]), request.get("steps_per_epoch", 1)
-    return max(number for number, segment in enumerate(found) if segment.start % epoch == 0)
-
-
 _PHASES = {
     "0": {"params": ["head.weight", "head.bias"], "max_transition_epoch": 1},
     "1": {"params": ["body.*"], "max_transition_epoch": 3},
@@ -215,9 +209,9 @@ PEERS = {
     "lisa": in_steps("lisa", _DRAWN, 8),
     "badam": in_steps("badam", _BLOCKS | {"switch_mode": "ascending"}, 8) | {"names": PARAMETERS},
 }  # fmt: skip
-"""A run of each: what thaws or freezes does so in the middle of it."""
+"""A run of each: what thaws or freezes does so in the middle of it. It is interrupted before its last epoch."""
 for _name, _run in PEERS.items():
-    _cut = _run | {"fail_at": _last_at_an_epoch(_run), "resumed": _run["config"]}
+    _cut = _run | {"fail_tick": _run["total"] - _run.get("steps_per_epoch", 1), "resumed": _run["config"]}
     FAMILIES[_name] = {
         **{law: trained(how, None, _run, on="torch") for law, (how, _) in _SHARED.items()},
         **{law: trained(how, None, _cut, on="torch") for law, how in _GOES_ON.items()},

@@ -298,8 +298,10 @@ def refused(ask: Ask, case: Case) -> None:
 def resumes(ask: Ask, case: Case) -> None:
     """A run resumed after its failure trains only the rest, and ends like the same run that was never interrupted."""
     request = case["request"]
-    found, whole = _ran(ask, request), _ran(ask, request | {"fail_at": None, "resumed": None})
-    failed = _schedule(request)[request["fail_at"]].start
+    number, failed = request["fail_at"], request.get("fail_tick")
+    failed = _schedule(request)[number].start if failed is None else failed
+    uninterrupted = {key: value for key, value in request.items() if key != "fail_tick"}
+    found, whole = _ran(ask, request), _ran(ask, uninterrupted | {"fail_at": None, "resumed": None})
     rest = [(call.tick, call.length) for call in whole.calls if call.tick >= failed]
     _expect("the calls after the resumption", str([(c.tick, c.length) for c in found.calls]), str(rest))
     _same_end(found, whole)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader, TensorDataset
 
 from refreeze import ScheduleError, Segment, segments
@@ -94,8 +94,9 @@ class TorchWatch(harness.Watch):
         self.steps_per_tick = self._per = STEPS if asked.unit == "epochs" else 1
         self._by_parameter = asked.names == "parameters"
         self._epochs = request["total"] * self._per // STEPS
-        fails = request["fail_at"]
-        self._fails_at = None if fails is None else schedule[fails].start * self._per
+        fails, tick = request["fail_at"], request.get("fail_tick")
+        tick = schedule[fails].start if fails is not None else tick
+        self._fails_at = None if tick is None else tick * self._per
         self._halves = any(segment.learning_rate is not None for segment in schedule)
         numbers = torch.Generator().manual_seed(0)
         self._x = torch.randn(STEPS * _BATCH, 4, generator=numbers)
@@ -117,7 +118,10 @@ class TorchWatch(harness.Watch):
         self._optimizers: list[Any] = []
         self._left: tuple[dict[str, bytes], tuple[float, ...]] | None = None
         _watches[self.module] = self
-        self._hook = register_optimizer_step_post_hook(self._stepped)
+        self._hooks = (
+            register_optimizer_step_pre_hook(self._steps),
+            register_optimizer_step_post_hook(self._stepped),
+        )
 
     def run(self, start: Callable[..., Any], config: Any, *folder: str) -> dict[str, Any]:
         """Let the executor train; what it returns says nothing."""
@@ -142,7 +146,8 @@ class TorchWatch(harness.Watch):
 
     def end(self) -> None:
         """Take the hooks away."""
-        self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
         _watches.pop(self.module, None)
 
     # What is seen ------------------------------------------------------------------------------------------------
@@ -208,6 +213,17 @@ class TorchWatch(harness.Watch):
         wanted = self._y.split(_BATCH)[call.step.batch]
         call.history = {"loss": [float(nn.functional.cross_entropy(logits.cpu(), wanted)) if known else math.nan]}
 
+    def _steps(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Record the gradients that an optimizer is about to use, and perhaps to drop; a closure has none yet."""
+        mine = not _held(optimizer).keys().isdisjoint(self.module.parameters())
+        if mine and self._left is None and self.calls and self.calls[-1].history is not None:
+            self._look_at_gradients(self.calls[-1].step)
+
+    def _look_at_gradients(self, step: Any) -> None:
+        before, named = step.gradients or {}, self.module.named_parameters()
+        found = {name.replace(".", "/"): parameter.grad is not None for name, parameter in named}
+        step.gradients = {name: has or before.get(name, False) for name, has in found.items()}
+
     def _stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """Record what an optimizer has stepped with, and what it has left."""
         held, parameters = _held(optimizer), dict(self.module.named_parameters())
@@ -215,10 +231,10 @@ class TorchWatch(harness.Watch):
             return
         if not any(optimizer is known for known in self._optimizers):
             self._optimizers.append(optimizer)
-        gradients, groups = step.gradients, step.groups = step.gradients or {}, step.groups or {}
+        self._look_at_gradients(step)
+        groups = step.groups = step.groups or {}
         for dotted, parameter in parameters.items():
             name = dotted.replace(".", "/")
-            gradients[name] = gradients.get(name, False) or parameter.grad is not None
             groups[name] = groups.get(name, []) + held.get(parameter, [])
         if self._halves and step.number % STEPS == STEPS - 1:  # as schedulers of learning rates may
             for group in optimizer.param_groups:
