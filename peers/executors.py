@@ -106,15 +106,15 @@ class BackboneFinetuning(Executor):
 
         options = {key: value for key, value in config.items() if key not in ("backbone", "batch_norm")}
         names = [path.replace(".", "/") for path in LAYERS]
-        layers = [module.get_submodule(name.replace("/", ".")) for name in chosen(config["backbone"], names, "backbone")]
+        layers = [
+            module.get_submodule(name.replace("/", ".")) for name in chosen(config["backbone"], names, "backbone")
+        ]
         callback = pl.callbacks.BackboneFinetuning(**options)
 
         def optimizer_of(wrapped: Any) -> Any:
             return make_optimizer([p for p in wrapped.parameters() if p.requires_grad])
 
-        with_lightning(
-            pl, module, optimizer_of, [callback], epochs, loader, folder, backbone=nn.ModuleList(layers)
-        )
+        with_lightning(pl, module, optimizer_of, [callback], epochs, loader, folder, backbone=nn.ModuleList(layers))
 
 
 class FinetuningScheduler(Executor):
@@ -157,7 +157,9 @@ class LighterFreezer(Executor):
             for entry in config
         ]
         callbacks = lighter_freezer.callbacks(named)
-        with_lightning(pl, module, lambda wrapped: make_optimizer(wrapped.parameters()), callbacks, epochs, loader, folder)
+        with_lightning(
+            pl, module, lambda wrapped: make_optimizer(wrapped.parameters()), callbacks, epochs, loader, folder
+        )
 
 
 # Composer -------------------------------------------------------------------------------------------------------------

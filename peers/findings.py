@@ -31,6 +31,8 @@ class Peer:
     """The modules without which it cannot be asked."""
     laws: tuple[str, ...] = ()
     """The clauses or laws that it is asked about, if not all."""
+    version: str = ""
+    """Which one was asked, where no law is broken that would say it."""
 
     @property
     def arguments(self) -> list[str]:
@@ -43,6 +45,11 @@ def _keras(title: str, backend: str) -> Peer:
     command = f"--command 'python peers/keras_flips.py {backend}'"
     laws = ("SCH-3", "RES-1-a_resumed_run_is_the_rest_of_the_whole")
     return Peer(f"Keras on {title}, `trainable` set without compiling", "vl3d", command, ("keras", backend), laws)
+
+
+def _trained(title: str, dialect: str, name: str, *needs: str, version: str = "") -> Peer:
+    adapter = f"peers.executors:{name} --level execution"
+    return Peer(f"{title}, training", dialect, adapter, ("torch", *needs), version=version)
 
 
 PEERS = {
@@ -61,7 +68,25 @@ PEERS = {
     "keras_tensorflow": _keras("TensorFlow", "tensorflow"),
     "keras_jax": _keras("JAX", "jax"),
     "keras_torch": _keras("torch", "torch"),
-}
+    "lightning_training": _trained(
+        "PyTorch Lightning, BackboneFinetuning", "lightning", "BackboneFinetuning", "lightning"
+    ),
+    "fts_training": _trained("finetuning-scheduler", "fts", "FinetuningScheduler", "finetuning_scheduler"),
+    "lighter_training": _trained(
+        "Lighter, Freezer under Lightning's trainer", "lighter", "LighterFreezer", "lighter",
+        version="lighter 0.1.0 with pytorch_lightning 2.6.6",
+    ),
+    "composer_training": _trained("Composer, LayerFreezing", "composer", "ComposerLayerFreezing", "composer"),
+    "swift_training": _trained(
+        "ms-swift, LISA under Hugging Face's Trainer", "lisa", "SwiftLISA", "swift", "transformers", "accelerate",
+        version="ms-swift 4.6.0 with transformers 5.23.0",
+    ),
+    "axolotl_training": _trained(
+        "axolotl, LISA under Hugging Face's Trainer", "lisa", "AxolotlLISA", "axolotl", "transformers", "accelerate",
+        version="axolotl 0.19.0 with transformers 5.23.0",
+    ),
+    "badam_training": _trained("BAdam, BlockOptimizer", "badam", "BAdam", "badam", "transformers"),
+}  # fmt: skip
 """By the name of the file of known failures."""
 
 
@@ -75,9 +100,12 @@ def page() -> str:
     text, entries = HEAD, {name: known_failures.read(file_of(name)) for name in PEERS}
     for name, peer in PEERS.items():
         ids = dict.fromkeys(_clause(entry).id for entry in entries[name])
-        text += f"| {peer.title} | {', '.join(dict.fromkeys(_seen(e)['version'] for e in entries[name]))} "
+        versions = dict.fromkeys(_seen(entry)["version"] for entry in entries[name])
+        text += f"| {peer.title} | {', '.join(versions) or peer.version} "
         text += f"| {', '.join(sorted(ids, key=list(clauses()).index)) or 'none'} |\n"
     for name, peer in PEERS.items():
+        if not entries[name]:
+            continue
         text += f"\n## {peer.title}\n\n" + "".join(_finding(peer, entry) for entry in entries[name])
     return text.rstrip() + "\n"
 
@@ -109,15 +137,17 @@ def _finding(peer: Peer, entry: known_failures.KnownFailure) -> str:
 def _shown(request: dict[str, Any]) -> str:
     """Return a request in the words of a reader."""
     words = [f"`{json.dumps(request['config'])}`", f"names {' '.join(request['names'])}", f"total {request['total']}"]
-    words += [f"resumed at {request['start']}"] if request["start"] else []
-    words += [f"{n} steps an epoch"] if (n := request["steps_per_epoch"]) > 1 else []
+    words += [f"resumed at {request['start']}"] if request.get("start") else []
+    words += [f"interrupted in tick {tick} and resumed"] if (tick := request.get("fail_tick")) else []
+    words += [f"{n} steps an epoch"] if (n := request.get("steps_per_epoch", 1)) > 1 else []
     return ", ".join(words)
 
 
 HEAD = """# What implementations do differently
 
 `refreeze verify` was run on installed implementations, through the adapters in `peers/`, which call their own code
-and read the flags that it sets, or see which weights move. Each entry below is a case in which a law does not hold of
+and read the flags that it sets, or see which weights move. Those that are marked "training" trained the kit's module in
+their own trainers (`--level execution`). Each entry below is a case in which a law does not hold of
 one of them: the clause, what the implementation does, and a case, mostly the simplest that was found, with the command
 that runs it again. Some are mistakes, some are choices, and in some the choice is refreeze's: the entries say what
 happens and no more. Laws that hold are not listed.
