@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import get_args
 
@@ -83,6 +84,31 @@ def test_the_javascript_adapter_obeys_every_law_and_passes_every_vector_of_its_d
     outcomes = vectors.check(adapter, {n: v for n, v in vectors.vectors().items() if v.request["dialect"] != "vl3d"})
     adapter.close()
     assert {outcome.verdict for outcome in outcomes} == {"unsupported"}
+
+
+def compiled(folder):
+    """Return the commands of the small adapters in other languages, None where what runs them is not there."""
+    rustc, program = shutil.which("rustc"), folder / "gradual"
+    if rustc is not None:
+        subprocess.run([rustc, "-o", program, EXAMPLES / "rust" / "gradual.rs"], check=True, capture_output=True)
+    return {
+        "javascript/gradual.mjs": NODE and f"{NODE} {EXAMPLES / 'javascript' / 'gradual.mjs'}",
+        "rust/gradual.rs": rustc and str(program),
+    }
+
+
+@pytest.mark.parametrize("name", ["javascript/gradual.mjs", "rust/gradual.rs"])
+def test_an_adapter_of_sixty_lines_obeys_every_law_that_it_supports(name, tmp_path):
+    assert len((EXAMPLES / name).read_text().splitlines()) <= 60
+    command = compiled(tmp_path)[name]
+    if command is None:
+        pytest.skip("needs Node.js or Rust")
+    adapter = load(command=command)
+    found = run(adapter, checks(dialects=["gradual"]), strict=True)
+    adapter.close()
+    assert found.exit_code == 0, found.as_json()
+    holds = {result.clause for result in found.results if result.verdict == "holds"}
+    assert holds >= {"GRD-1", "RES-1", "SCH-1", "SCH-3", "SCH-4", "CFG-1"}
 
 
 # Lint ----------------------------------------------------------------------------------------------------------------

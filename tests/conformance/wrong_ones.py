@@ -79,7 +79,13 @@ WRONG = [
     W("vl3d", "for tick in range(total):",
       'need(all(len(at(tick)[1]) < 2 for tick in range(total + 9)), "conflict")\n    for tick in range(total):', "SCH-6-agrees"),
     W("vl3d", "rates.add(rate)", "rates |= {rate, *([0.125] if number and frozen else [])}", "VL3-3"),
+    W("vl3d", "for number, (units, (begin, end), strategy, rate) in enumerate(specs):",
+      "for number, (units, (begin, end), strategy, rate) in enumerate(specs):\n"
+      "            rate = rate if number < 2 else None", "SCH-6-conflict"),
     # random windows
+    W("vl3d", 'drawn(strategy.get("seed", 0), number', 'drawn(int(float(strategy.get("seed", 0))) % 2**64, number', "RND-2-agrees"),
+    W("lisa", "place in drawn(seed, 0, k", "place in drawn(int(float(seed)) % 2**64, 0, k", "LIS-1-agrees"),
+    W("badam", "drawn(seed, 0, cycle", "drawn(int(float(seed)) % 2**64, 0, cycle", "RND-4"),
     W("vl3d", 'strategy.get("seed", 0), number, k', 'strategy.get("seed", 0), 0, k', "RND-1"),
     W("vl3d", 'strategy.get("seed", 0), number, k', 'strategy.get("seed", 1), number, k', "RND-3-no_seed"),
     W("vl3d", 'strategy.get("seed", 0), number, k', 'strategy.get("seed", 0), number, 0', "RND-2-agrees"),
@@ -152,6 +158,24 @@ WRONG = [
     W("chain_thaw", "need(len(epochs) == len(stages))", "epochs = (epochs + epochs)[: len(stages)] + [1] * len(stages)\n"
       "    epochs = epochs[: len(stages)]", "CFG-1"),
     W("freezeout", "need(first > 0)", "pass", "CFG-1"),
+    # shares as 64-bit floats, zero as if it were nothing, names that only resemble others
+    W("freezeout", "if step > t * total:", "if step > float(t) * total:", "FRO-1-agrees"),
+    W("stop_after", "math.floor(share(number) * math.ceil(Fraction(total, per)))", "int(float(share(number)) * math.ceil(total / per))", "STP-1"),
+    W("luxonis", "math.floor(Fraction(str(after)) * total)", "int(after * total)", "LUX-1-agrees"),
+    W("stop_after", '"STEP": step >= number', '"STEP": bool(number) and step >= number', "STP-1"),
+    W("lighter", 'freezer.get("until_step", math.inf)', '(freezer.get("until_step") or math.inf)', "LGT-1-agrees"),
+    W("lighter", 'name.startswith(start)} for start in lists["name_starts_with"]',
+      'name.lower().startswith(start.lower())} for start in lists["name_starts_with"]', "LGT-1-agrees"),
+    W("lighter", 'name.startswith(start)} for start in lists["name_starts_with"]',
+      'name.split(".")[0] == start.strip(".")} for start in lists["name_starts_with"]', "LGT-1-agrees"),
+    W("lighter", 'name.startswith(start)} for start in lists["name_starts_with"]',
+      're.match(start, name)} for start in lists["name_starts_with"]', "LGT-1-agrees"),
+    W("vl3d", 'name == text or name.startswith(text + "/")]', 'name == text or (text + "/") in name]', "NAM-4-agrees"),
+    W("vl3d", 'name == text or name.startswith(text + "/")]',
+      'name == text or name.lower().startswith(text.lower() + "/")]', "NAM-4-agrees"),
+    W("kempner", "re.fullmatch(fnmatch.translate(pattern), name)", "re.search(fnmatch.translate(pattern), name)", "KMP-5-agrees"),
+    W("kempner", "re.fullmatch(fnmatch.translate(pattern), name)", "re.fullmatch(fnmatch.translate(pattern.replace('?', '*')), name)",
+      "KMP-5-agrees"),
     # lighter
     W("lighter", '"names", "except_names"', '"names",', "LGT-1-unknown"),
     W("lighter", 'in ("name_starts_with", "except_name_starts_with"):', 'in ("name_starts_with",):', "LGT-1-empty"),

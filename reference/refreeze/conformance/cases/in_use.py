@@ -167,7 +167,21 @@ def stop_after(draw: DrawFn, frac: bool | None = None) -> Request:
 
 
 STOP_AFTER = {
-    "STP-1-agrees_with_the_reference": c.agree(stop_after() | stop_after(frac=True)),
+    "STP-1-agrees_with_the_reference": c.agree(
+        stop_after() | stop_after(frac=True),
+        segments_request(
+            "stop_after", ["stem"], {"part": ["stem"], "train_text_encoder_frac": c.NO_PRODUCT[0]}, c.NO_PRODUCT[1]
+        ),
+        *(
+            segments_request(
+                "stop_after",
+                ["stem"],
+                {"part": ["stem"], "stop_training_after": 0, "stop_training_after_unit": unit},
+                2,
+            )
+            for unit in ("STEP", "EPOCH")
+        ),
+    ),
     "NAM-2-unknown_name": misspelt(stop_after(), "part"),
     "CFG-1-invalid_spec": invalid(
         "stop_after",
@@ -272,7 +286,15 @@ def luxonis_misspelt(draw: DrawFn) -> Request:
 
 
 LUXONIS = {
-    "LUX-1-agrees_with_the_reference": c.agree(luxonis(share=True) | luxonis()),
+    "LUX-1-agrees_with_the_reference": c.agree(
+        luxonis(share=True) | luxonis(),
+        segments_request(
+            "luxonis",
+            ["stem"],
+            [{"name": "stem", "freezing": {"active": True, "unfreeze_after": c.NO_PRODUCT[0]}}],
+            c.NO_PRODUCT[1],
+        ),
+    ),
     "LUX-1-a_whole_configuration_is_its_nodes": c.same(luxonis().map(nodes_of_a_model)),
     "NAM-2-unknown_name": c.reject("unknown-name", luxonis_misspelt()),
     "CFG-1-invalid_spec": c.invalid(
@@ -372,7 +394,18 @@ BADAM = {
             lambda r: (
                 r | {"config": {k: v for k, v in r["config"].items() if k != "start_block"} | {"switch_mode": "random"}}
             )
-        )
+        ),
+        segments_request(
+            "badam",
+            [*PARAMETERS],
+            {
+                "block_prefix_list": [["layers.1."], ["layers.10."], ["layers.2."], ["norm"]],
+                "switch_mode": "random",
+                "switch_block_every": 2,
+                "seed": c.NO_DOUBLE,
+            },
+            16,
+        ),
     ),
     "NAM-1-needs_model": without_names(badam()),
     "CFG-1-invalid_spec": invalid(

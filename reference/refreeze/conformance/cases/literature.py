@@ -180,6 +180,9 @@ def freezeout_on_the_tick(draw: DrawFn) -> Request:
     return segments_request("freezeout", layers(draw, least=2), config, draw(st.sampled_from((10, 20))))
 
 
+_ROUNDED = segments_request(
+    "freezeout", ["stem", "head"], {"t_0": c.NO_PRODUCT[0], "how_scale": "linear"}, c.NO_PRODUCT[1]
+)
 FREEZEOUT = of_layers(
     "freezeout",
     freezeout(),
@@ -191,7 +194,7 @@ FREEZEOUT = of_layers(
         *at(("learning_rate",), *WRONG_RATES),
     ],
 ) | {
-    "FRO-1-agrees_with_the_reference": c.agree(freezeout_on_the_tick() | freezeout()),
+    "FRO-1-agrees_with_the_reference": c.agree(freezeout_on_the_tick() | freezeout(), _ROUNDED),
     "FRO-1-a_number_means_its_digits": c.same((freezeout_on_the_tick() | freezeout()).map(fractions)),
 }
 
@@ -386,7 +389,9 @@ LISA = of_layers(
 ) | {
     "NAM-2-unknown_name": c.reject("unknown-name", with_unknown(lisa(listed=True), "layers")),
     "RND-3-no_seed_is_seed_0": c.same(lisa().map(seeds)),
-    "LIS-1-agrees_with_the_reference": c.agree(lisa()),
+    "LIS-1-agrees_with_the_reference": c.agree(
+        lisa(), segments_request("lisa", list(LAYERS), {"n_layers": 2, "step_interval": 1, "seed": c.NO_DOUBLE}, 6)
+    ),
     "LIS-1-so_many_layers_train": Family(counts, lisa(of_units=False).map(number_frozen)),
     "LIS-1-all_is_what_is_not_always_on": c.same(lisa(listed=False).map(layers_spelt_out)),
     "LIS-1-invalid_spec": c.reject("invalid-spec", drawn_and_always_on()),
