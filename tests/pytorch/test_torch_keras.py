@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -56,3 +60,12 @@ def test_keras_and_pytorch_end_with_the_same_weights(dialect, state):
         linear = module.get_submodule(name)
         np.testing.assert_allclose(linear.weight.detach().numpy().T, kernel, atol=1e-6, rtol=0)
         np.testing.assert_allclose(linear.bias.detach().numpy(), bias, atol=1e-6, rtol=0)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="this is that process")
+def test_keras_on_torch_and_pytorch_do_too():
+    """All of this file once more, in a process in which Keras runs on torch."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    done = subprocess.run(command, env=os.environ | {"KERAS_BACKEND": "torch"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2_000:]
+    assert f"{3 * len(CONFIGURATIONS)} passed, 1 skipped" in done.stdout
