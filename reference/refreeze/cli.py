@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import typer
@@ -238,12 +238,13 @@ def _cost(found: plans.Plan, tree: Any) -> dict[str, Any]:
     }
     if tree is not None:
         from refreeze.keras.flags import Flags
-        from refreeze.keras.options import Options
+        from refreeze.keras.options import Options, Switch
 
         flags = Flags(tree, found.policy.names)
         steps = [(flags.signature(frozen), inference) for frozen, inference in visits]
         cost["traces"] = {"rebuild": len(steps), "cached": plans.traces(steps, Options.cache_size)}
         cost["traces"]["cached, all kept"] = len({*steps})
+        cost["traces"] |= {switch: min(1, len(steps)) for switch in ("masked", "auto") if switch in get_args(Switch)}
     return cost
 
 
