@@ -52,6 +52,36 @@ def test_a_right_executor_passes_in_a_profile(name, profile):
     assert {result.verdict for result in found.results} == {"holds"}
 
 
+class Under:
+    """The engine, under other options."""
+
+    def __init__(self, **options):
+        self.options = options
+
+    def run(self, *asked, **more):
+        return refreeze.conformance.reference.execution.run(*asked, **self.options, **more)
+
+    def resume(self, *asked):
+        return self.run(*asked[:-1], checkpoint=asked[-1], resume=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["reset", "reset_unfrozen", "per_variable", "per_variable_reset"])
+def test_the_laws_hold_under_every_optimizer_state(state, monkeypatch):
+    """What is compared with a run in which each step is made anew is compared with one of the same policy."""
+    from refreeze.conformance.execution import on_keras as there
+
+    anew = Under(switch="rebuild", optimizer_state=state)
+    monkeypatch.setattr(there, "rebuilt", lambda request: there.harness.observe(
+        anew, request | {"fail_at": None, "resumed": None, "meddles": False}
+    ))  # fmt: skip
+    adapter = load(Under(optimizer_state=state), level="execution")
+    found = [
+        run_check(adapter, check, CHOSEN) for check in on_keras() if check.law.clause != "EXE-4" or state[0] == "p"
+    ]
+    assert [(result.law, result.failure) for result in found if result.verdict != "holds"] == []
+
+
 def caught_by(wrong):
     """Return the checks that must catch a wrong executor."""
     found = [
