@@ -35,27 +35,23 @@ def segments(policy, total):
 """
 
 
-def measure(file: str, out: Path, pairs: int, rounds: int) -> None:
-    """Add pairs to ``out``, one without and one with the slowdown in turn."""
+def measure(file: str, out: Path, pairs: int, rounds: int, same: bool) -> None:
+    """Add pairs to ``out``, one without and one with the slowdown in turn; only the former if ``same``."""
     with tempfile.TemporaryDirectory() as folder:
         slow = Path(folder, "slow")
         shutil.copytree(HERE, slow, ignore=shutil.ignore_patterns("__pycache__"))
         with (slow / "refreeze" / "schedule.py").open("a") as code:
             code.write(SLOWER)
         for _ in range(pairs):
-            for name, new in (("A/A", HERE), ("5 % more work", slow)):
+            for name, new in (("A/A", HERE), ("5 % more work", slow))[: 1 if same else 2]:
                 found = measured(str(HERE), str(new), file, rounds, "cpu")
                 kept = {row: [[old.seconds, new.seconds] for old, new in samples] for row, samples in found.items()}
                 with out.open("a") as lines:
                     lines.write(json.dumps({"kind": name, "file": Path(file).name, "rows": kept}) + "\n")
 
 
-def share(part: int, whole: int) -> str:
-    return f"{part} of {whole} ({part / whole:.1%})"
-
-
-def report(out: Path, pairs: int, comparisons: int) -> None:
-    """Print the rates."""
+def report(out: Path, pairs: int, comparisons: int, json_file: Path | None) -> None:
+    """Print the rates, and write them where ``refreeze bench compare`` reads them if asked to."""
     draw = random.Random(0)
     every = [json.loads(line) for line in out.read_text().splitlines()]
     kinds = {kind: [one["rows"] for one in every if one["kind"] == kind] for kind in ("A/A", "5 % more work")}
@@ -67,7 +63,7 @@ def report(out: Path, pairs: int, comparisons: int) -> None:
         print(f"row {row!r}: {len(kinds['A/A'])} A/A pairs of {len(kinds['A/A'][0][row])} rounds")
         for relative in (False, True):
             less = {
-                kind: [log(pair, row) - relative * log(pair, REFERENCE) for pair in found]
+                kind: [log(pair, row) - (log(pair, REFERENCE) if relative else 0) for pair in found]
                 for kind, found in kinds.items()
             }
             less["5 % by calculation"] = [value + math.log(1.05) for value in less["A/A"]]
@@ -77,18 +73,24 @@ def report(out: Path, pairs: int, comparisons: int) -> None:
                 alarms = {
                     kind: sum(interval(draw.sample(values, pairs)).low > 1 + threshold for _ in range(comparisons))
                     for kind, values in less.items()
-                    if len(values) >= pairs
+                    if len(values) > pairs
                 }
-                said = "; ".join(f"{kind}: {share(count, comparisons)}" for kind, count in alarms.items())
-                print(f"    past {threshold:.0%}: {said}")
+                said = (f"{kind} {count} of {comparisons};" for kind, count in alarms.items())
+                print(f"    past {threshold:.0%}:", *said)
+                if threshold == 0.01:
+                    ab = {"past": "1%", "false": alarms["A/A"], "found": alarms["5 % by calculation"]}
         processes = (zip(*pair[row], strict=True) for pair in kinds["A/A"])
         medians = [[statistics.median(times) for times in pair] for pair in processes]
+        separate = []
         for limit in (0.05, 0.10, 0.25):
             two = [draw.sample(medians, 2) for _ in range(comparisons)]
             false = sum(new[1] > old[0] * (1 + limit) for old, new in two)
             found = sum(new[1] * 1.05 > old[0] * (1 + limit) for old, new in two)
-            said = f"false {share(false, comparisons)}, found {share(found, comparisons)}"
-            print(f"  separate runs, median:{limit:.0%}: {said}")
+            separate.append({"past": f"median:{limit:.0%}", "false": false, "found": found})
+            print(f"  separate runs, {separate[-1]}")
+        if json_file is not None:
+            rates = {"comparisons": comparisons, "separate": separate, "ab": ab}
+            json_file.write_text(json.dumps(rates, indent=1) + "\n")
 
 
 def main() -> None:
@@ -98,12 +100,14 @@ def main() -> None:
     parser.add_argument("files", nargs="+", help="the file with rows, to measure; and the file of pairs")
     parser.add_argument("--pairs", type=int, default=8, help="to measure, or of a comparison")
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--same", action="store_true", help="measure no slowdown: rows that do not call segments")
+    parser.add_argument("--json", type=Path, help="where to write the rates, for refreeze bench compare")
     parser.add_argument("--comparisons", type=int, default=200)
     given = parser.parse_args()
     if given.what == "measure":
-        measure(given.files[0], Path(given.files[1]), given.pairs, given.rounds)
+        measure(given.files[0], Path(given.files[1]), given.pairs, given.rounds, given.same)
     else:
-        report(Path(given.files[0]), given.pairs, given.comparisons)
+        report(Path(given.files[0]), given.pairs, given.comparisons, given.json)
 
 
 if __name__ == "__main__":

@@ -8,5 +8,5 @@ cp -r tests pyproject.toml README.md LICENSE CONTRIBUTING.md docs examples build
 cp -r reference build/mutation/src  # mutmut finds sources in src alone
 cd build/mutation
 export HYPOTHESIS_PROFILE=mutants
-mutmut run --max-children 2 "$@"
+mutmut run --max-children ${MUTMUT_CHILDREN:-2} "$@"
 mutmut results

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 from rich import box
@@ -57,4 +59,16 @@ def compare(old: str, new: str, fail: Sequence[str] = (), storage: str = ".bench
     failed = sum(reason.startswith("failed") for reason in lost.values())
     if checks:
         console.print(f"{past} of {len(ratios)} past a threshold, {failed} failed")
+        console.print(_alarm_rates(), soft_wrap=True)
     return int(bool(checks) and past + failed > 0)
+
+
+def _alarm_rates() -> str:
+    """Return how often such thresholds were wrong where that was measured; benchmarks/alarm_rates.py writes it."""
+    rates = json.loads(Path(__file__).with_name("alarm_rates.json").read_text(encoding="utf-8"))
+    every = rates["comparisons"]
+    said = (f"{one['past']} was passed {one['false']} times" for one in rates["separate"])
+    return (
+        f"Of {every} comparisons of two runs of one version, on a busy machine, {', '.join(said)}. "
+        f"refreeze bench ab: {rates['ab']['false']}, and it found {rates['ab']['found']} of {every} slowdowns of 5 %."
+    )
