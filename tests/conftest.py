@@ -14,6 +14,8 @@ settings.register_profile("ci", max_examples=300, deadline=None, derandomize=Tru
 settings.register_profile("coverage", settings.get_profile("ci"), max_examples=50)
 # For runs that are expected to fail: no shrinking, nothing remembered.
 settings.register_profile("mutants", settings.get_profile("ci"), database=None, phases=(Phase.explicit, Phase.generate))
+if os.environ.get("HYPOTHESIS_PROFILE") == "crosshair":  # needs hypothesis-crosshair: `tox -e crosshair`
+    settings.register_profile("crosshair", settings.get_profile("mutants"), backend="crosshair", max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 

@@ -271,3 +271,9 @@ def test_a_bad_argument_is_rejected_with_what_is_allowed(call, message):
     with pytest.raises(InvalidSpec) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_units_given_as_lists_make_the_same_value_as_tuples():
+    policy = round_robin([["a", "b"], "c"], window=1, span=1)
+    assert policy == round_robin((("a", "b"), "c"), 1, 1)
+    assert hash(policy) == hash(round_robin((("a", "b"), "c"), 1, 1))

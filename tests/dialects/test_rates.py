@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from refreeze.rates import Cosine, Discriminative
+from refreeze.rates import Cosine, Discriminative, From, Growing
 
 
 def test_each_group_is_slower_than_the_next_by_the_factor():
@@ -46,3 +46,35 @@ def test_between_boundaries_no_rate_changes(total):
     boundaries = {0, *rates.boundaries(0, total)}
     for tick in range(1, total):
         assert tick in boundaries or rates.learning_rates_at(tick) == rates.learning_rates_at(tick - 1)
+
+
+EACH = [
+    Discriminative((("a",), ("b",)), 0.5, 2),
+    Cosine((("a", 0.5, Fraction(7, 2)), ("b", 1.0, Fraction(6)))),
+    Growing(("a",), start=3, initial=0.1, factor=2.0, top=0.5),
+    From((("a", 2, 0.1), ("b", 5, 0.2), ("a", 7, 0.3))),
+]
+
+
+@pytest.mark.parametrize("rates", EACH, ids=lambda rates: type(rates).__name__)
+@pytest.mark.parametrize("start", range(9))
+def test_rates_change_at_their_boundaries_alone_which_increase_within_the_range(rates, start):
+    stop = 10
+    found = [*rates.boundaries(start, stop)]
+    assert found == sorted({tick for tick in found if start < tick < stop})
+    changes = [t for t in range(start + 1, stop) if rates.learning_rates_at(t) != rates.learning_rates_at(t - 1)]
+    assert {*changes} <= {*found}
+
+
+def test_growing_starts_at_its_rate_and_grows_until_the_top():
+    rates = Growing(("a", "b"), start=2, initial=0.1, factor=2.0, top=0.5)
+    assert rates.names == {"a", "b"}
+    assert [rates.learning_rates_at(tick).get("b") for tick in range(7)] == [None, None, 0.1, 0.2, 0.4, 0.5, 0.5]
+    assert Growing(("a",), 0, 0.5, 3.0, 0.1).learning_rates_at(0) == {"a": 0.5}  # the first epoch is not cut
+    assert Growing(("a",), 0, 0.5, 1e300, 1.0).learning_rates_at(10**9) == {"a": 1.0}  # its power would overflow
+
+
+def test_a_rate_holds_from_its_tick_on():
+    rates = From((("a", 2, 0.1),))
+    assert rates.names == {"a"}
+    assert [rates.learning_rates_at(tick) for tick in (1, 2, 9)] == [{}, {"a": 0.1}, {"a": 0.1}]

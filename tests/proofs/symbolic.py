@@ -21,7 +21,7 @@ import z3
 CODE = ("refreeze.policy", "refreeze.schedule", "refreeze.windows", "refreeze.dialects.")
 MOST_VALUES = 64  # of an unknown that the code uses as an index
 SMALL = 6
-MILLISECONDS = 3000
+EFFORT = 10_000_000  # of Z3 for one question, in its own unit: the same on a slow machine
 
 
 class Refuted(AssertionError):
@@ -40,7 +40,7 @@ class _Run:
     def __init__(self, answers: tuple[bool, ...]) -> None:
         self.answers, self.others, self.asked = answers, [], 0
         self.solver, self.divisions = z3.Solver(), {}
-        self.solver.set("timeout", MILLISECONDS)
+        self.solver.set("rlimit", EFFORT)
 
     def possible(self, term: z3.BoolRef) -> bool:
         """Return False if Z3 is sure that no such numbers exist; a path too many can spoil no proof."""
