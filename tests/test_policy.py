@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from dataclasses import dataclass
 from itertools import islice
 
 import pytest
@@ -226,3 +227,21 @@ def test_a_bad_argument_is_rejected_with_what_is_allowed(call, message):
     with pytest.raises(InvalidSpec) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_names_are_printed_in_order_and_a_policy_of_ones_own_by_its_class():
+    @dataclass(frozen=True)
+    class Own(Policy):
+        names: frozenset[str]
+
+        def at(self, tick):
+            return refreeze.State()
+
+        def boundaries(self, start, stop):
+            return ()
+
+        __repr__ = Policy.__repr__
+
+    many = [f"layer{number}" for number in range(20)]
+    assert repr(invert(always(["a"]), many)) == f"invert(always(['a']), {sorted(many)})"
+    assert repr(Own(frozenset("a"))) == "Own(['a'])"

@@ -353,3 +353,18 @@ def test_more_than_a_million_boundaries_are_refused_before_any_state_is_asked_fo
     assert calls.count("at") == 0
     assert calls.count("boundary") == 10**6 + 1
     assert len(segments(during(always(["a"]), 10**17, 10**18 - 1), 10**18)) == 3
+
+
+def test_a_cut_begins_at_the_first_tick_if_nothing_else_is_said():
+    run = segments(during(always(["a"]), 2, 4), 6)
+    assert cut(run) == run
+    assert cut(run, stop=1) == (Segment(0, 1, frozenset()),)
+
+
+def test_in_epochs_ticks_are_integers_not_only_equal_to_them():
+    ticks = [
+        tick
+        for s in in_epochs([Segment(0, 4, frozenset()), Segment(4, 6, frozenset())], 2)
+        for tick in (s.start, s.stop)
+    ]
+    assert [(tick, type(tick)) for tick in ticks] == [(0, int), (2, int), (2, int), (3, int)]

@@ -232,7 +232,7 @@ BAD_CALLS = [
     *((lambda make=make: make(LAYERS, -1, 1), "window = -1 must be an integer >= 1") for make in BOTH),
     *((lambda make=make: make(LAYERS, True, 1), "window = True must be an integer >= 1") for make in BOTH),
     *(
-        (lambda make=make: make(LAYERS, np.int64(2), 1), "window = np.int64(2) must be an integer >= 1")
+        (lambda make=make: make(LAYERS, np.int64(2), 1), f"window = {np.int64(2)!r} must be an integer >= 1")
         for make in BOTH
     ),
     *((lambda make=make: make(LAYERS, 2, 0), "span = 0 must be an integer >= 1") for make in BOTH),

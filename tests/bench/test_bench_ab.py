@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 from refreeze import InvalidSpec
@@ -58,6 +59,15 @@ def test_a_row_is_divided_by_the_reference_of_its_process() -> None:
     pair = {"work": samples((1.0, 2.0), (1.0, 4.0), (1.0, 99.0))}
     assert logarithms(pair) == {"work": math.log(4)}
     assert logarithms(pair | {"reference": samples((1.0, 2.0))}) == {"work": pytest.approx(math.log(2))}
+
+
+def test_a_row_that_is_too_noisy_to_tell_says_so(version, rows, monkeypatch, capsys) -> None:
+    noisy = iter([{"work": math.log(ratio)} for ratio in (1.0, 1.2, 1.0, 1.001)])
+    monkeypatch.setattr(sys.modules["refreeze.bench.ab"], "logarithms", lambda pair: next(noisy))
+    assert ab(version("old"), version("new"), rows, pairs=2, rounds=2) == 0
+    assert "too noisy for a slowdown of 5 %" in " ".join(capsys.readouterr().out.split())
+    assert ab(version("third"), version("fourth"), rows, pairs=2, rounds=2) == 0
+    assert "too noisy" not in capsys.readouterr().out
 
 
 def test_the_interval_holds_the_mean_and_is_as_wide_as_the_values_differ() -> None:

@@ -52,7 +52,7 @@ EACH = [
     Discriminative((("a",), ("b",)), 0.5, 2),
     Cosine((("a", 0.5, Fraction(7, 2)), ("b", 1.0, Fraction(6)))),
     Growing(("a",), start=3, initial=0.1, factor=2.0, top=0.5),
-    From((("a", 2, 0.1), ("b", 5, 0.2), ("a", 7, 0.3))),
+    From((("a", 2, 0.1), ("b", 5, 0.2), ("a", 10, 0.3))),
 ]
 
 
@@ -67,9 +67,9 @@ def test_rates_change_at_their_boundaries_alone_which_increase_within_the_range(
 
 
 def test_growing_starts_at_its_rate_and_grows_until_the_top():
-    rates = Growing(("a", "b"), start=2, initial=0.1, factor=2.0, top=0.5)
+    rates = Growing(("a", "b"), start=2, initial=0.125, factor=4.0, top=5.0)
     assert rates.names == {"a", "b"}
-    assert [rates.learning_rates_at(tick).get("b") for tick in range(7)] == [None, None, 0.1, 0.2, 0.4, 0.5, 0.5]
+    assert [rates.learning_rates_at(tick).get("b") for tick in range(7)] == [None, None, 0.125, 0.5, 2.0, 5.0, 5.0]
     assert Growing(("a",), 0, 0.5, 3.0, 0.1).learning_rates_at(0) == {"a": 0.5}  # the first epoch is not cut
     assert Growing(("a",), 0, 0.5, 1e300, 1.0).learning_rates_at(10**9) == {"a": 1.0}  # its power would overflow
 

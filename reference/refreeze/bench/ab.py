@@ -161,6 +161,8 @@ def ab(
 ) -> int:
     """Print NEW / OLD for each row of ``file``, and return 1 if one has become slower or counts otherwise, else 0.
 
+    A row whose interval is so wide that a slowdown of 5 % could hide in it is marked; more pairs make it narrower.
+
     Args:
         old: A folder with the package, or a checkout.
         new: The same, of the version to judge.
@@ -195,6 +197,7 @@ def ab(
         times = (statistics.median(s[i].seconds for pair in found for s in pair[row]) for i in (0, 1))
         was, now = (_counted(found, row, version) for version in (0, 1))
         notes = [f"slower than {threshold:.3g} allows"] * (low > 1 + threshold)
+        notes += ["too noisy for a slowdown of 5 %"] * (1.05 * low <= value * (1 + threshold))
         notes += [f"counted {was} in OLD, {now} in NEW"] * (was != now or len(was) != 1)
         slower, changed = slower + (low > 1 + threshold), changed + (was != now or len(was) != 1)
         cells = (
