@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 import weakref
@@ -12,11 +13,12 @@ from typing import Any
 from refreeze.errors import Unsupported
 from refreeze.keras import backends, overshoot
 from refreeze.keras import optimizer as optimizers
+from refreeze.keras.auto import Masked, Visits
 from refreeze.keras.batchnorm import MODES, BatchNorms, Mode, frozen_but_moving
 from refreeze.keras.flags import Flags
 from refreeze.keras.model import ModelTree, read
 from refreeze.keras.options import Options
-from refreeze.keras.switch import make_switch
+from refreeze.keras.switch import Cached, Rebuild, Switch
 from refreeze.schedule import Segment
 
 _log = logging.getLogger("refreeze")
@@ -60,7 +62,8 @@ class Controller:
         self._sets_rate = any(segment.learning_rate is not None for segment in schedule)
         self._state = options.optimizer_state
         optimizers.check(model, self._state, self._sets_rate)
-        self._switch = make_switch(model, options, lambda: self._masked(schedule))
+        self._schedule, self._steps_per_tick = schedule, steps_per_tick
+        self._switch = self._switch_for(options)
         self._optimizer: Any = None
         self._trained: frozenset[int] | None = None
         if self._state in ("keep", "reset_unfrozen"):
@@ -89,7 +92,7 @@ class Controller:
         if segment.learning_rate is not None:
             self.model.optimizer.learning_rate = segment.learning_rate
         self._watch()
-        new = self._switch.to(self._step_state(segment))
+        new = self._switch.to(self._step_state(segment), segment.start)
         self._backend.build_metrics_first(self.model)
         return time.perf_counter() - begun, new
 
@@ -108,11 +111,36 @@ class Controller:
         shown = [plain[flags[self._flags.place[id(la)]]] if m == "as keras does" else m for la, m in layers]
         return bytes(flags) + bytes(map(MODES.index, shown))
 
-    def _masked(self, schedule: Sequence[Segment]) -> Any:
+    @property
+    def decision(self) -> str:
+        """Which train step the segment has, and why."""
+        return self._switch.decision
+
+    def _switch_for(self, options: Options) -> Switch:
+        if options.switch == "rebuild":
+            return Rebuild(self.model)
+        cached = Cached(self.model, options.cache_size)
+        if options.switch == "cached":
+            return cached
+        size = options.cache_size if options.switch == "auto" else 0
+        return Masked(self.model, cached, self._masked, self._visits, self._calls_in, size)
+
+    def _masked(self) -> Any:
         """Return the step for all states of the schedule, or None where the backend has none."""
-        one_each = {(segment.frozen, segment.bn_frozen): segment for segment in schedule}
+        one_each = {(segment.frozen, segment.bn_frozen): segment for segment in self._schedule}
         states = map(self._step_state, one_each.values())
         return self._backend.masked(self.tree, self._flags, self._batch_norms, states, self._put_back_if_alive())
+
+    def _visits(self) -> Visits:
+        states = functools.cache(lambda frozen, bn: self._step_state(Segment(0, 1, frozen, None, bn)))
+        return Visits((s.start, s.stop, states(s.frozen, s.bn_frozen)) for s in self._schedule)
+
+    def _calls_in(self, ticks: int) -> float | None:
+        """Return how often the train function is called in so many ticks, if that is known."""
+        per_tick = self._steps_per_tick
+        if per_tick is None:
+            per_tick = self.model.history.params.get("steps") if self.model.history else None
+        return None if per_tick is None else ticks * per_tick / self.model.steps_per_execution
 
     def _put_back_if_alive(self) -> Callable[[], None]:
         me = weakref.ref(self)  # a train function may outlive the run
@@ -145,6 +173,7 @@ class Controller:
     def end(self) -> None:
         """Watch the model no more: its flags are the user's again."""
         self._over = True
+        self._switch.end()
         self._backend.unwatch(self.model)
 
     def follow(self, segment: Segment) -> None:

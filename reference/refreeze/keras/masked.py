@@ -20,6 +20,7 @@ from refreeze.keras.batchnorm import MODES, BatchNorms, Mode, chosen
 from refreeze.keras.conditions import Condition, Conditions
 from refreeze.keras.flags import Flags
 from refreeze.keras.model import ModelTree
+from refreeze.keras.specialised import Boolean, Programs
 
 
 class MaskedStep:
@@ -107,6 +108,12 @@ class MaskedStep:
             model.make_train_function(force=True)
         made, model.train_function = model.train_function, kept
         return made
+
+    def program(self, traced: Any, state: bytes | None = None) -> Programs:
+        """Return a train function that does what ``traced`` does, for one of the states or for whichever is set."""
+        asked: list[Boolean] = ["asked" for _ in range(len(self.conditions))]
+        booleans = asked if state is None else self.conditions.values(state)
+        return Programs(traced, self._booleans.handle, booleans)
 
     def set(self, state: bytes) -> None:
         """Let the next steps be those of one of the states."""

@@ -43,6 +43,8 @@ class SegmentReport:
     """The median time of the next steps, at most ``MEASURED`` calls of the train function; None if it had no more."""
     history: dict[str, list[float]]
     """The history of the epochs that ended in the segment."""
+    decision: str = ""
+    """Which train step it had, and under ``switch="auto"`` why."""
 
     def break_even(self, whole_step: float | None) -> float | None:
         """Return after how many of the segment's steps the switch has repaid itself, a whole number.
@@ -78,6 +80,7 @@ class SegmentRun:
 
     def __init__(self, controller: Controller, segment: Segment) -> None:
         self._segment, self._model, self._backend = segment, controller.model, backends.current()
+        self._controller = controller
         self._seconds, self._new = controller.enter(segment)
         self.frozen, self.trainable = controller.tree.parameter_counts()
         self.__wrapped__, self._calls = self._model.train_function, list[float]()
@@ -115,4 +118,5 @@ class SegmentRun:
             first_step_seconds=first,
             step_seconds=later,
             history=history,
+            decision=self._controller.decision,
         )

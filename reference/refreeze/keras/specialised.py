@@ -45,7 +45,7 @@ class Program:
         self._made: dict[tuple[str, tuple[tuple[int, Known], ...]], str] = {}
         self._added: list[str] = []
         self._name = self._evaluated(root.signature.name, held).encode()
-        weakref.finalize(self, private.remove_functions, self._added)
+        weakref.finalize(self, private.remove_functions, self._added).atexit = False
 
     def __call__(self, iterator: Any) -> Any:
         """Do as a train function of Keras does."""
@@ -95,6 +95,34 @@ class Program:
             made = self._evaluated(function.name, known)
             changed, function.name = changed or made != function.name, made
         return changed
+
+
+class Programs:
+    """A train function: one ``Program`` of each trace of ``traced``, which is a train function that Keras made."""
+
+    def __init__(self, traced: Any, handle: Any, booleans: Sequence[Boolean]) -> None:
+        self._traced, self._handle, self._booleans = traced, handle, booleans
+        self._programs: dict[bytes, Program] = {}
+        self._run: Any = None
+        self._iterator: Any = None
+
+    def __call__(self, iterator: Any) -> Any:
+        """Do as the train function does that was traced; raises ``Unsupported`` if TensorFlow cannot be asked to."""
+        self.prepare(iterator)
+        return self._run(iterator)
+
+    def prepare(self, iterator: Any) -> None:
+        """Trace the step for data like these, if that is still to be done."""
+        if self._iterator is None or self._iterator() is not iterator:
+            self._run, self._iterator = self._for(iterator), weakref.ref(iterator)
+
+    def _for(self, iterator: Any) -> Any:
+        if not isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator):
+            return self._traced
+        concrete = next(private.compiled_functions(self._traced)).get_concrete_function(iterator)
+        if concrete.name not in self._programs:
+            self._programs[concrete.name] = Program(concrete, self._handle, self._booleans)
+        return self._programs[concrete.name]
 
 
 class _Values:

@@ -8,18 +8,10 @@ set of flags, kept and put back (``Cached``). How one is made is the backend's.
 from __future__ import annotations
 
 import gc
-import itertools
-import logging
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, Protocol
 
-import keras
-
 from refreeze.keras import backends, private
-from refreeze.keras.options import Options
-
-_log = logging.getLogger("refreeze")
 
 
 def identity(model: Any) -> tuple[object, ...]:
@@ -31,33 +23,44 @@ def identity(model: Any) -> tuple[object, ...]:
 class Switch(Protocol):
     """Gives the model the train function that fits its flags."""
 
-    def to(self, signature: bytes) -> bool:
-        """Install the train function for the flags ``signature``, and say whether it is new, still to be traced."""
+    decision: str
+    """What was decided for the train function installed last, in words."""
+
+    def to(self, signature: bytes, tick: int = 0) -> bool:
+        """Install the train function for ``signature`` from ``tick`` on, and say whether it is still to be traced."""
         ...
 
+    def end(self) -> None:
+        """Leave the model with a train function that holds nothing of the run."""
+        return None
 
-class Rebuild:
+
+class Rebuild(Switch):
     """A new train function at every switch: plain, and traced each time.
 
     Nothing holds the old one, and Python collects it when it next collects: some are around at any time, not more and
     more. To collect here would take longer than the rest of a switch, and in a process with many objects much longer.
     """
 
+    decision = "traced"
+
     def __init__(self, model: Any) -> None:
         self._model, self._backend = model, backends.current()
 
-    def to(self, signature: bytes) -> bool:
+    def to(self, signature: bytes, tick: int = 0) -> bool:
         self._backend.forget(self._model.train_function)
         self._backend.make(self._model)
         return True
 
 
-class Cached:
+class Cached(Switch):
     """One train function per set of flags, of which the ``size >= 1`` used last are kept; the others are freed.
 
     A ``compile`` by the user in between makes all kept ones wrong, for they hold the old optimizer and loss; it is
     noticed at the next switch, and they are dropped.
     """
+
+    decision = "cached"
 
     def __init__(self, model: Any, size: int = 16) -> None:
         self._model, self._size, self._backend = model, size, backends.current()
@@ -67,7 +70,7 @@ class Cached:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def to(self, signature: bytes) -> bool:
+    def to(self, signature: bytes, tick: int = 0) -> bool:
         self._backend.forget(self._model.train_function)
         before = len(self._kept)
         if any(now is not then for now, then in zip(identity(self._model), self._compiled, strict=True)):
@@ -86,39 +89,3 @@ class Cached:
         self._kept.move_to_end(signature)
         self._model.train_function = self._kept[signature]
         return new
-
-
-class Masked:
-    """One train step for every state of the schedule, which is told what is frozen; what cannot be masked is cached."""
-
-    def __init__(self, model: Any, others: Cached, step: Callable[[], Any]) -> None:
-        self._model, self._others, self._make = model, others, step
-        self._step: Any = None
-        self._compiled: tuple[object, ...] = ()
-        self._function: Any = None
-
-    def to(self, signature: bytes) -> bool:
-        if any(now is not then for now, then in itertools.zip_longest(identity(self._model), self._compiled)):
-            self._compiled, self._function = identity(self._model), None
-            self._step = self._make()
-            backend = f"a train step on the backend {keras.backend.backend()}"
-            if obstacle := backend if self._step is None else self._step.obstacle():
-                _log.warning("%s cannot be masked: each frozen set is traced and kept instead", obstacle)
-                self._step = None
-        if self._step is None or signature not in self._step.conditions:
-            return self._others.to(signature)
-        backends.current().forget(self._model.train_function)
-        new = self._function is None
-        if new:
-            self._function = self._step.make()
-        self._step.set(signature)
-        self._model.train_function = self._function
-        return new
-
-
-def make_switch(model: Any, options: Options, step: Callable[[], Any]) -> Switch:
-    """Return the switch that the options name."""
-    if options.switch == "rebuild":
-        return Rebuild(model)
-    cached = Cached(model, options.cache_size)
-    return cached if options.switch == "cached" else Masked(model, cached, step)

@@ -1,0 +1,197 @@
+"""``masked`` and ``auto``: one train step for a whole schedule, and steps for single sets where they repay themselves.
+
+A new set trains at once, with the masked step. It gets a specialised step when what that will save in all the steps
+that the schedule still has for the set is more than its preparation takes: ``Costs.worth`` is the whole rule. Times are
+those of the run; until a specialised step has been timed, its preparation is taken to be as long as that of the masked
+step, and each of its steps ``SAVES`` of one of the masked.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Any
+
+import keras
+
+from refreeze.errors import Unsupported
+from refreeze.keras import backends
+from refreeze.keras.switch import Cached, Switch, identity
+
+_log = logging.getLogger("refreeze")
+SAVES = 0.25
+TIMED = 3
+"""How many masked steps are timed before the first decision."""
+
+
+class Costs:
+    """What was measured of the steps of one trace, in seconds per call of the train function."""
+
+    def __init__(self) -> None:
+        self.masked: list[float] = []
+        self.preparing: list[float] = []
+        self.saved: list[float] = []
+        self.first = 0.0
+
+    def worth(self, calls: float) -> tuple[bool, str]:
+        """Return whether a specialised step for so many calls repays its preparation, and that in words."""
+        preparing = median(self.preparing) if self.preparing else self.first
+        saved = calls * median(self.masked) * (median(self.saved) if self.saved else SAVES)
+        return saved > preparing, f"{calls:.0f} calls to come save {saved:.3g} s, preparing takes {preparing:.3g} s"
+
+
+class Visits:
+    """When each state of a schedule is visited: ``visits`` are (start, stop, state), in order."""
+
+    def __init__(self, visits: Iterable[tuple[int, int, bytes]]) -> None:
+        self._of: dict[bytes, list[tuple[int, int]]] = {}
+        for start, stop, state in visits:
+            self._of.setdefault(state, []).append((start, stop))
+        self._after = {
+            state: [0, *itertools.accumulate(stop - start for start, stop in reversed(spans))]
+            for state, spans in self._of.items()
+        }
+
+    def to_come(self, state: bytes, tick: int) -> int:
+        """Return the ticks from ``tick`` on that are spent in a state.
+
+        >>> visits = Visits([(0, 4, b"a"), (4, 6, b"b"), (6, 10, b"a")])
+        >>> [visits.to_come(b"a", tick) for tick in (0, 1, 4, 6, 10)]
+        [8, 7, 4, 4, 0]
+        """
+        spans = self._of.get(state, [])
+        at = bisect.bisect_left(spans, (tick, tick))
+        begun = max(0, spans[at - 1][1] - tick) if at else 0
+        return begun + self._after[state][len(spans) - at] if spans else 0
+
+
+class Masked(Switch):
+    """One train step for every state of the schedule, which is told what is frozen; what cannot be masked is cached.
+
+    With ``size > 0`` so many states at most have a specialised step besides: those with the most to come.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        others: Cached,
+        step: Callable[[], Any],
+        visits: Callable[[], Visits],
+        ticks: Callable[[int], float | None],
+        size: int = 0,
+    ) -> None:
+        self._model, self._others, self._make, self._size = model, others, step, size
+        self._read_visits, self._calls_in = visits, ticks
+        self._visits: Visits | None = None
+        self._step: Any = None
+        self._compiled: tuple[object, ...] = ()
+        self._traced: Any = None
+        self._backend = backends.current()
+        self.decision = ""
+
+    def _begin(self) -> None:
+        """Begin anew with the model as it is compiled now."""
+        self._compiled, self._traced = identity(self._model), None
+        self._step, self._costs = self._make(), Costs()
+        self._kept: dict[bytes, Any] = {}
+        backend = f"a train step on the backend {keras.backend.backend()}"
+        if obstacle := backend if self._step is None else self._step.obstacle():
+            _log.warning("%s cannot be masked: each frozen set is traced and kept instead", obstacle)
+            self._step = None
+
+    def to(self, signature: bytes, tick: int = 0) -> bool:
+        if any(now is not then for now, then in itertools.zip_longest(identity(self._model), self._compiled)):
+            self._begin()
+        if self._step is None or signature not in self._step.conditions:
+            self.decision = "cached"
+            return self._others.to(signature)
+        new = self._traced is None
+        if new:
+            self._traced = self._step.make()
+            self._masked = self._step.program(self._traced)
+        else:
+            self._backend.forget(self._traced)
+        self._step.set(signature)
+        self._state, self._tick, self._timed = signature, tick, 0
+        self.decision = "masked"
+        if signature in self._kept:
+            self.decision = "specialised before"
+            self._model.train_function = self._kept[signature]
+        else:
+            self._model.train_function = self._first
+        return new
+
+    def _first(self, iterator: Any) -> Any:
+        """Train with the masked step while the rule still has something to learn of it, and then as it says."""
+        model, costs = self._model, self._costs
+        model.train_function = self._first
+        if not costs.masked and not costs.first:
+            return self._very_first(iterator)
+        if self._size and (len(costs.masked) >= TIMED) and self._specialises():
+            return model.train_function(iterator)
+        if not self._size or self._timed >= TIMED:
+            model.train_function = self._masked
+        seconds, logs = self._clocked(self._masked, iterator)
+        self._timed += 1
+        costs.masked = [*costs.masked[-15:], seconds]
+        return logs
+
+    def _very_first(self, iterator: Any) -> Any:
+        try:
+            self._masked.prepare(iterator)  # the trace
+        except Unsupported as error:
+            _log.warning("%s", error)
+            self._masked, self._size = self._traced, 0
+        self._costs.first, logs = self._clocked(self._masked, iterator)
+        return logs
+
+    def end(self) -> None:
+        """Leave the model with a train function that holds nothing of the run."""
+        if self._step is not None and self._traced is not None:
+            self._model.train_function = self._kept.get(self._state, self._masked)
+
+    def _clocked(self, run: Callable[[Any], Any], iterator: Any) -> tuple[float, Any]:
+        begun = time.perf_counter()
+        logs = run(iterator)
+        self._backend.wait(logs)
+        return time.perf_counter() - begun, logs
+
+    def _calls(self, state: bytes) -> float | None:
+        """Return the calls of the train function that the schedule still has for a state, if that is known."""
+        if self._visits is None:
+            self._visits = self._read_visits()
+        return self._calls_in(self._visits.to_come(state, self._tick))
+
+    def _specialises(self) -> bool:
+        """Decide for the state that is set now; return whether it has a step of its own from now on."""
+        calls = self._calls(self._state)
+        worth, why = self._costs.worth(self._timed if calls is None else calls)
+        if worth and len(self._kept) >= self._size:
+            least = min(self._kept, key=lambda state: self._calls(state) or 0.0)
+            if (self._calls(least) or 0.0) >= (calls or 0.0):
+                worth, why = False, f"{why}, but {self._size} others have more to come"
+            else:
+                del self._kept[least]
+        self.decision = f"{'specialised' if worth else 'masked'}: {why}"
+        if not worth:
+            return False
+        own = self._kept[self._state] = self._step.program(self._traced, self._state)
+        seen: list[float] = []
+
+        def timed(iterator: Any) -> Any:
+            self._model.train_function = timed
+            seconds, logs = self._clocked(own, iterator)
+            seen.append(seconds)
+            if len(seen) > TIMED:
+                step, costs = median(seen[1:]), self._costs
+                costs.preparing.append(seen[0] - step)
+                costs.saved.append(1 - step / median(costs.masked))
+                self._model.train_function = own
+            return logs
+
+        self._model.train_function = timed
+        return True
