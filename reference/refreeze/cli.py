@@ -370,7 +370,7 @@ def run(
         Literal["tensorflow", "jax", "torch"] | None, typer.Option(help="What runs Keras, if not what Keras says.")
     ] = None,
     switch: Annotated[
-        Literal["cached", "rebuild"],
+        Literal["auto", "cached", "masked", "rebuild"],
         typer.Option(help="Keep train steps and put them back, or make a new one each time."),
     ] = "cached",
     cache_size: Annotated[int, typer.Option(min=1, help="How many train steps to keep.")] = 16,

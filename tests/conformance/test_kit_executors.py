@@ -19,11 +19,31 @@ from refreeze.conformance.execution.cases import FAMILIES, NAMES, PARAMETERS, ST
 from refreeze.conformance.protocol import Fault
 from refreeze.conformance.runner import Profile, run, run_check
 from test_kit_runner import refreeze as command
-from wrong_executors import FIRST, MORE, executor
+from wrong_executors import FIRST, MASKED, MORE, executor
 
 pytestmark = pytest.mark.engine
 
-RIGHT = {"the engine": refreeze.conformance.reference.execution, "compiling": right_executor.Compiling()}
+
+class Switching:
+    """The engine with one of its switches."""
+
+    def __init__(self, switch):
+        self.switch = switch
+
+    def run(self, *args):
+        return refreeze.conformance.reference.execution.run(*args, switch=self.switch)
+
+    def resume(self, *args):
+        *asked, folder = args
+        options = {"switch": self.switch, "checkpoint": folder, "resume": True}
+        return refreeze.conformance.reference.execution.run(*asked, **options)
+
+
+RIGHT = {
+    "the engine": refreeze.conformance.reference.execution,
+    "the engine, auto": Switching("auto"),
+    "compiling": right_executor.Compiling(),
+}
 CHOSEN = Profile(0, 0)
 """The cases that are always checked, and no drawn ones."""
 
@@ -101,6 +121,16 @@ def caught_by(wrong):
 )
 def test_a_wrong_executor_breaks_the_laws_that_it_should(wrong):
     adapter, must = load(executor(wrong), level="execution"), caught_by(wrong)
+    assert [check.id for check in must if run_check(adapter, check, CHOSEN).verdict == "broken"] == [c.id for c in must]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [pytest.param(wrong, marks=() if number < 2 else pytest.mark.slow) for number, wrong in enumerate(MASKED)],
+    ids=lambda wrong: wrong.id,
+)
+def test_a_wrong_masked_step_breaks_the_laws_that_it_should(wrong):
+    adapter, must = load(wrong_executors.masked(wrong), level="execution"), caught_by(wrong)
     assert [check.id for check in must if run_check(adapter, check, CHOSEN).verdict == "broken"] == [c.id for c in must]
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 import types
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
+
+import refreeze.keras.masked
+from refreeze.conformance.reference import execution
 
 SOURCE = Path(__file__).with_name("right_executor.py").read_text(encoding="utf-8")
 FLAG = "layer.trainable = name not in frozen if name in governed else given[name]"
@@ -112,6 +116,50 @@ MORE = [
     W("if past != [segment for segment in segments if segment[0] < done]:", "if past != segments:", "RES-2"),
     W("name not in frozen if name in governed", "name not in frozen | inference if name in governed", "BN-1-inference", "fastai"),
 ]  # fmt: skip
+
+
+MASKED = [
+    # multiplies gradients in place of masking updates
+    W("self._do_when(condition, group)\n\n        return update", "on = 1.0 if isinstance(condition, bool) else tf.cast(self._masks[condition.number], tf.float32)\n"
+      "                plain(distribution, [(grads_and_vars[n][0] * on, grads_and_vars[n][1]) for n in numbers], learning_rate)\n\n        return update", "EXE-3 EXE-7"),
+    # takes the other branch for one name
+    W("tf.cond(self._masks[condition.number], do", "tf.cond(self._masks[condition.number] ^ (condition.number == 1), do", "EXE-3 EXE-7"),
+    # updates the frozen, slots too
+    W("self._do_when(condition, group)\n\n        return update", "group()\n\n        return update", "EXE-3 EXE-7"),
+    # decays the frozen
+    W("replace(inner, private.DECAY, lambda variables: None)", "decay(self._tree.trainable)\n            replace(inner, private.DECAY, lambda variables: None)", "EXE-3 EXE-7"),
+    # constrains the frozen
+    W("variable.constraint is not None and trains is not True", "False", "EXE-3"),
+    # counts updates while everything is frozen
+    W("self._do_when(self._any, lambda: plain(grads, trainable_variables))", "plain(grads, trainable_variables)", "EXE-7"),
+    # one name's boolean for all
+    W("found.setdefault(self._trains[id(variable)], [])", "found.setdefault(self._trains[id(variables[0])], [])", "EXE-3 EXE-7"),
+    # normalizations always by the batch, or never
+    W('self._when(by_batch, batch, lambda: run("inference"))', "batch()", "EXE-3 BN-1-frozen"),
+    W('self._when(by_batch, batch, lambda: run("inference"))', 'run("inference")', "EXE-3 EXE-7"),
+    # booleans that are never told, or one too late
+    W("self._booleans.assign(self.conditions.values(state))", "pass", "EXE-3 EXE-7"),
+    W("self._booleans.assign(self.conditions.values(state))", "self._booleans.assign(getattr(self, 'late', self.conditions.values(state)))\n"
+      "        self.late = self.conditions.values(state)", "EXE-3 EXE-7"),
+    # traced with what trains at first alone
+    W("stack.enter_context(self._flags.shown(self._ever))", "pass", "EXE-3 EXE-7"),
+]  # fmt: skip
+"""Wrong masked steps: edits of the engine's own."""
+STEP = Path(refreeze.keras.masked.__file__).read_text(encoding="utf-8")
+
+
+def masked(wrong: W) -> Any:
+    """Return the engine with the masked step that ``wrong`` is."""
+    assert STEP.count(wrong.old) == 1, f"{STEP.count(wrong.old)} times: {wrong.old}"
+    found = types.ModuleType("wrong_step")
+    exec(compile(STEP.replace(wrong.old, wrong.new), "wrong_step", "exec"), found.__dict__)
+
+    class Engine:
+        def run(self, *args: Any) -> Any:
+            with mock.patch("refreeze.keras.backends.tensorflow.MaskedStep", found.MaskedStep):
+                return execution.run(*args, switch="masked")
+
+    return Engine()
 
 
 def executor(wrong: W) -> Any:

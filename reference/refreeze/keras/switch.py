@@ -32,7 +32,7 @@ class Switch(Protocol):
 
     def end(self) -> None:
         """Leave the model with a train function that holds nothing of the run."""
-        return None
+        return
 
 
 class Rebuild(Switch):
