@@ -23,8 +23,8 @@ TAKERS = {
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"switch": "cashed"}, "switch = 'cashed' must be one of 'cached', 'rebuild'"),
-        ({"switch": ["cached"]}, "switch = ['cached'] must be one of 'cached', 'rebuild'"),
+        ({"switch": "cashed"}, "switch = 'cashed' must be one of 'auto', 'cached', 'masked', 'rebuild'"),
+        ({"switch": ["cached"]}, "switch = ['cached'] must be one of 'auto', 'cached', 'masked', 'rebuild'"),
         ({"cache_size": 0}, "cache_size = 0 must be an integer >= 1"),
         ({"cache_size": True}, "cache_size = True must be an integer >= 1"),
         (
