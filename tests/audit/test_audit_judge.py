@@ -115,6 +115,41 @@ def test_one_gradient_of_zero_excuses_a_range_and_one_step_without_any_update_do
         assert bool(judged(run)) == blamed
 
 
+def test_steps_in_which_nothing_at_all_moves_blame_nobody(judged):
+    run = MadeUp()
+    run.start()
+    for epoch in range(6):
+        run.step(epoch, 0, {"head"} if epoch < 3 else (), still={"gradient": [0, 1]} if epoch >= 3 else {})
+    assert judged(run) == []
+
+
+def test_a_gradient_that_begins_at_a_boundary_of_other_layers_was_missing_before_it(judged):
+    run = MadeUp()
+    run.start()
+    for epoch in range(6):
+        for step in range(STEPS):
+            run.step(epoch, step, {"head"} if epoch < 3 else ALL, still={"none": [0]} if epoch < 3 else {})
+    policy = union(during(always(["body"]), 0, 3), during(always(["stem"]), 6, 7))
+    assert judged(run, policy) == [("released-late", "stem.w", 0, 0)]
+
+
+def test_what_was_wrong_before_a_resume_is_told_apart_from_what_came_after(judged):
+    run = MadeUp()
+    run.start()
+    run.train(lambda epoch, step: {"head", "body"} if epoch >= 3 else {"head"}, range(4))
+    run.start(4)
+    run.train(right, range(4, 6))
+    assert judged(run) == [("never-moved", "stem.w", 3, 0)]
+
+
+def test_the_first_findings_are_listed_and_all_are_counted(judged, monkeypatch):
+    monkeypatch.setattr("refreeze.audit.judge.MOST_FAULTS", 2)
+    found = [("moved-while-frozen", "stem.w", 0, 0), ("moved-while-frozen", "body.w", 0, 0)]
+    assert judged(train(lambda e, s: ALL)) == found
+    assert judged.verdict.counts.total() == 3
+    assert judged.verdict.lines()[-1] == "and 1 more"
+
+
 def test_the_loss_may_not_use_a_parameter(judged):
     run = MadeUp()
     run.start()
@@ -248,12 +283,17 @@ def test_who_has_frozen_a_part_of_what_is_named_before_the_record_began_shows_wh
     assert len(judged.verdict.unclear) == (not moves)
 
 
-def test_every_third_step_is_enough_to_see_a_layer_move(judged):
+def test_every_second_step_is_enough_to_see_a_layer_move(judged):
     run = MadeUp(every=2)
     run.start()
     for epoch in range(6):  # the first step of an epoch is not recorded
         run.step(epoch, 1, right(epoch, 0))
     assert judged(run) == []
+    run = MadeUp(every=2)
+    run.start()
+    for epoch in range(6):  # what moved at the end of epoch 2 shows in the record of epoch 3
+        run.step(epoch, 0, ALL if epoch <= 3 else {"body", "head"})
+    assert judged(run, during(always(["stem"]), 3, 6)) == []
     run = MadeUp(every=2)
     run.start()
     for epoch in range(6):
