@@ -15,6 +15,7 @@ import numpy as np
 import refreeze as r
 from inputs import NUMBERS, TEXTS, changed, every_vector, odd, request, written
 from refreeze import loading, plan, plot
+from refreeze.audit import audit
 from refreeze.cli import app
 from refreeze.conformance import adapters, catalogue, known_failures, runner, transports
 from refreeze.conformance.reference import respond
@@ -181,4 +182,30 @@ def checkpoints(rng: random.Random, folder: Path) -> None:
     checkpoint._read(path, ["a"], [((2, 3), np.dtype("float32"))])
 
 
-ENTRIES = {entry.__name__: entry for entry in (plain, core, files, cli, wire, answers, cases, checkpoints)}
+def _line(value: Any) -> bytes:
+    try:
+        return json.dumps(value).encode()
+    except ValueError:  # it holds itself, or a number of thousands of digits
+        return b'{"record": "step", "epoch": ' + b"9" * 5_000 + b"}"
+
+
+def records(rng: random.Random, folder: Path) -> None:
+    """A record of a run, some lines of it changed, lost, or somewhere else; and the audit of it."""
+    run = {"parameters": ["1", "2"], "slots": {"m": ["1", None]}, "statistics": ["7"], "frozen": [0], "missing": []}
+    entries = [{"name": f"{name}.w", "names": [name, f"{name}.w"]} for name in "ab"]
+    lines: list[Any] = [{"record": "header", "refreeze": 1, "framework": "f", "checksum": "c", "layers": ["a", "b"],
+                         "parameters": entries, "statistics": [{"name": "m", "names": ["a"]}]}]  # fmt: skip
+    lines.append(run | {"record": "start", "epoch": 0, "step": 0})
+    lines += [run | {"record": "step", "epoch": t, "step": 0, "parameters": [str(t), "2"]} for t in range(4)]
+    for _ in range(rng.randrange(3)):
+        at = rng.randrange(len(lines))
+        lines[at] = changed(rng, lines[at], only_json=True)
+        lines.insert(rng.randrange(len(lines)), lines.pop(rng.randrange(len(lines))))
+    path = folder / "run.jsonl"
+    content = b"\n".join(map(_line, lines))
+    path.write_bytes(content[: rng.choice([len(content), rng.randrange(len(content))])])
+    policy = r.round_robin(["a", "b"], window=1, span=rng.choice([1, 2]))
+    audit(path, policy, epochs=rng.choice([4, 9]), unit=rng.choice(["epochs", "steps"]), steps_per_epoch=1).lines()
+
+
+ENTRIES = {entry.__name__: entry for entry in (plain, core, files, cli, wire, answers, cases, checkpoints, records)}

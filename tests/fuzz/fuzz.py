@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 HANG, MOST_MEBIBYTES, CHUNK, CHUNK_SECONDS = 10, 1024, 10_000, 40
-NAMES = ["plain", "core", "files", "cli", "wire", "answers", "cases", "checkpoints"]
+NAMES = ["plain", "core", "files", "cli", "wire", "answers", "cases", "checkpoints", "records"]
 
 
 class Hang(BaseException):
