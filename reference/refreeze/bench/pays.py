@@ -7,7 +7,6 @@ step``; plain training takes a first step of its own, and then as many steps. Al
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,7 +48,7 @@ class Parts:
         >>> Parts("cached", 0.5, once=11, first=9.5, step=0.5, plain_once=11).break_even
         18
         """
-        return math.ceil((self.first - self.step) / (1 - self.step)) if self.step < 1 else math.inf
+        return max(0, math.ceil((self.first - self.step) / (1 - self.step))) if self.step < 1 else math.inf
 
 
 def parts(run: StoredRun) -> dict[str, list[Parts]]:
@@ -61,12 +60,12 @@ def _parts(found: list[Benchmark]) -> Iterator[Parts]:
     for bench in found:
         extra, step = bench.extra_info, paired(bench.stats.data, bench.extra_info.beside_seconds)
         if step and extra.first_seconds and extra.share is not None and extra.once_seconds:
-            whole = statistics.median(extra.beside_seconds)
+            whole = min(extra.beside_seconds)  # what else the machine does makes times longer, never shorter
             yield Parts(
                 switch=extra.series or bench.case,
                 share=extra.share,
                 once=extra.once_seconds / whole,
-                first=statistics.median(extra.first_seconds) / whole,
+                first=min(extra.first_seconds) / whole,
                 step=step.value,
                 plain_once=(extra.beside_once_seconds or whole) / whole,
             )
