@@ -54,6 +54,8 @@ def kind(schema: dict[str, Any]) -> str:
             return "a list: " + ", ".join(kind(item) for item in schema["prefixItems"])
         case "array":
             return f"a {'non-empty ' * bool(schema.get('minItems'))}list of {plural(kind(schema['items']))}"
+        case "object" if not isinstance(schema.get("additionalProperties"), dict):
+            return "an object"
         case "object":
             return "an object, whose values are " + plural(kind(schema["additionalProperties"]))
         case "integer" | "number" as what:
