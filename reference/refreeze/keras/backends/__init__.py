@@ -16,6 +16,22 @@ import keras
 from refreeze.errors import Unsupported
 
 NAMES = ("tensorflow", "jax", "torch")
+LIMITS = {
+    "jax": {
+        "flax.nnx": "refused: Keras' train step is another there",
+        "several processes": "refused: the engine runs in one, on any number of devices",
+        "switch='masked'": "each frozen set is traced and kept instead, and the log says so",
+    },
+    "torch": {
+        "steps_per_execution > 1": "refused: Keras executes one step at a time",
+        "keras.distribution": "refused: Keras has none on torch",
+        "switch='masked'": "steps run as they are, so there is nothing to mask, and the log says so",
+    },
+    "jax and torch": {
+        "a checkpoint of another backend": "resumes; Dropout without a seed of its own draws other masks than there",
+    },
+}
+"""By backend: what works on TensorFlow and not there, or not in the same way, and what comes of it."""
 
 
 class Backend:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import torch
 
 from refreeze.errors import Unsupported
@@ -22,6 +23,9 @@ class Torch(Backend):
                 f"model {model.name!r} is compiled with steps_per_execution = {model.steps_per_execution}, and Keras "
                 "executes one step at a time on torch"
             )
+
+        if keras.distribution.distribution() is not None:
+            raise Unsupported("a distribution of Keras is set, which does nothing on torch; set it to None")
 
     def count(self, optimizer: Any, counts: list[Any]) -> Callable[[], None]:
         return private.update_one_by_one(optimizer)
