@@ -20,7 +20,9 @@ LIMITS = {
     "jax": {
         "flax.nnx": "refused: Keras' train step is another there",
         "several processes": "refused: the engine runs in one, on any number of devices",
-        "switch='masked'": "each frozen set is traced and kept instead, and the log says so",
+        "switch='masked' with per_variable, several steps per execution, a distribution, or layers of one's own": (
+            "each frozen set is traced and kept instead, and the log says so"
+        ),
     },
     "torch": {
         "steps_per_execution > 1": "refused: Keras executes one step at a time",
