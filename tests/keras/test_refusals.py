@@ -222,3 +222,12 @@ def test_an_optimizer_that_cannot_be_made_anew_is_refused_for_resets_alone() -> 
     for state in ("reset", "reset_unfrozen", "per_variable"):
         message = str(refused(model, spec, optimizer_state=state))
         assert message.startswith("optimizer 'unnamed' cannot be made anew from its configuration (")
+
+
+@pytest.mark.only_on("torch")
+@pytest.mark.parametrize("options", [{"steps_per_execution": 2}, {"jit_compile": True}], ids=str)
+def test_what_torch_cannot_do_is_refused_by_name(options: dict[str, Any]) -> None:
+    model = build("dense", **options)
+    with pytest.raises(Unsupported, match=f"is compiled with {next(iter(options))} ?= ?{next(iter(options.values()))}"):
+        execute(model, always(["one"]), 1, fit(model))
+    assert all(layer.trainable for layer in model.layers)

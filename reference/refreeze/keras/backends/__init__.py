@@ -26,6 +26,7 @@ LIMITS = {
     },
     "torch": {
         "steps_per_execution > 1": "refused: Keras executes one step at a time",
+        "jit_compile=True": "refused: torch may use a step that it has compiled for one frozen set for another",
         "keras.distribution": "refused: Keras has none on torch",
         "switch='masked'": "steps run as they are, so there is nothing to mask, and the log says so",
     },

@@ -15,7 +15,7 @@ from refreeze.keras.backends import Backend
 
 
 class Torch(Backend):
-    """torch in one process, step by step or compiled."""
+    """torch in one process, step by step."""
 
     def check(self, model: Any) -> None:
         if model.steps_per_execution > 1:
@@ -24,6 +24,11 @@ class Torch(Backend):
                 "executes one step at a time on torch"
             )
 
+        if model.jit_compile:
+            raise Unsupported(
+                f"model {model.name!r} is compiled with jit_compile=True, and torch may use a step that it compiled "
+                "for one frozen set for another; jit_compile=False is needed"
+            )
         if keras.distribution.distribution() is not None:
             raise Unsupported("a distribution of Keras is set, which does nothing on torch; set it to None")
 
