@@ -228,16 +228,6 @@ def prebuild(tree: ModelTree) -> None:
         model.make_train_function(force=True)
 
 
-def owners(optimizer: Any) -> dict[int, int]:
-    """Return the id of the model variable by the id of each slot that belongs to one; raises ``Unsupported``."""
-    inner = _inner(optimizer)
-    twin = new_like(inner)
-    slot_of = _build(twin, private.built_over(inner))
-    # Both were built over the same variables in the same order, so their own variables pair up.
-    both = zip(twin.variables, inner.variables, strict=False)
-    return {id(used): slot_of[id(fresh)] for fresh, used in both if id(fresh) in slot_of}
-
-
 def reset(optimizer: Any, only: set[int] | None = None) -> None:
     """Set the optimizer's state, but for the learning rate, to that of a new one of the same configuration.
 

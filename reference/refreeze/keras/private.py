@@ -212,11 +212,6 @@ def replaced(holder: Any, attribute: str, value: Any) -> Iterator[None]:
         setattr(holder, attribute, before) if kept else delattr(holder, attribute)
 
 
-def of_keras(thing: Any) -> bool:
-    """Return whether a class or a function is one of Keras' own."""
-    return str(thing.__module__).partition(".")[0] == "keras"
-
-
 def compilation(model: Any) -> object:
     """Return an object that is another one after each ``compile``."""
     return getattr(model, "_compile_config", object())

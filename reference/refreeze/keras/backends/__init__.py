@@ -20,15 +20,13 @@ LIMITS = {
     "jax": {
         "flax.nnx": "refused: Keras' train step is another there",
         "several processes": "refused: the engine runs in one, on any number of devices",
-        "switch='masked' with per_variable, several steps per execution, a distribution, or layers of one's own": (
-            "each frozen set is traced and kept instead, and the log says so"
-        ),
+        "switch='masked', 'auto'": "each frozen set is traced and kept instead, and the log says so",
     },
     "torch": {
         "steps_per_execution > 1": "refused: Keras executes one step at a time",
         "jit_compile=True": "refused: torch may use a step that it has compiled for one frozen set for another",
         "keras.distribution": "refused: Keras has none on torch",
-        "switch='masked'": "steps run as they are, so there is nothing to mask, and the log says so",
+        "switch='masked', 'auto'": "steps run as they are, so there is nothing to mask, and the log says so",
     },
     "jax and torch": {
         "a checkpoint of another backend": "resumes; Dropout without a seed of its own draws other masks than there",

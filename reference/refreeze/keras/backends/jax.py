@@ -74,11 +74,6 @@ class Jax(Backend):
     def count(self, optimizer: Any, counts: list[Any]) -> Callable[[], None]:
         return private.pass_as_state(optimizer, counts)
 
-    def masked(self, *parts: Any) -> Any:
-        from refreeze.keras.backends.jax_masked import MaskedStep
-
-        return MaskedStep(_for_what_trains, *parts)
-
     def wait(self, outcome: Any) -> None:
         jax.block_until_ready(outcome)
 
