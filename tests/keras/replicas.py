@@ -78,10 +78,13 @@ def train(folder: str) -> dict[str, Any]:
     return {
         "executor": run("executor", network()),
         "rebuild": run("rebuild", network(), switch="rebuild"),
+        "masked": run("masked", network(), switch="masked"),
         "callback": run("callback", network()),
         "resumed": run("resumed", network(), checkpoint=folder, resume=True),
         "batch": run("batch", network(), batch_norm="batch", optimizer_state="reset"),
         "counts": run("counts", network(adam=True), optimizer_state="per_variable"),
+        "masked apart": run("masked apart", network(False), switch="masked"),
+        "cached apart": run("cached apart", network(False), switch="cached"),
         "apart": run("apart", network(False), 1),
         "refused": refused(network(False)),
     }

@@ -68,6 +68,13 @@ def test_EXE_13_the_updates_of_each_variable_are_counted_once_on_every_replica(m
     assert counted == [2, 2, 4, 4, 6, 6]
 
 
+def test_synchronized_statistics_are_not_masked_and_the_run_ends_alike(mirrored: dict[str, Any]) -> None:
+    assert [traces for _, _, traces in mirrored["masked"]["epochs"]] == [1, 2, 2]
+    assert mirrored["masked"]["end"] == mirrored["executor"]["end"]
+    assert [traces for _, _, traces in mirrored["masked apart"]["epochs"]] == [1, 1, 1]
+    assert mirrored["masked apart"]["end"] == mirrored["cached apart"]["end"]
+
+
 def test_statistics_that_replicas_have_for_themselves_are_not_checkpointed(mirrored: dict[str, Any]) -> None:
     """Without ``synchronized`` Keras moves the statistics of each replica by its part of the batch."""
     state, _ = mirrored["apart"]["end"]

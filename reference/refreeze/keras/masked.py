@@ -111,6 +111,8 @@ class MaskedStep:
 
     def program(self, traced: Any, state: bytes | None = None) -> Programs:
         """Return a train function that does what ``traced`` does, for one of the states or for whichever is set."""
+        if state is None and len(tf.config.list_logical_devices()) > 1:
+            return Programs(traced, None, ())  # as traced: a branch that is prepared late must be of one device
         asked: list[Boolean] = ["asked" for _ in range(len(self.conditions))]
         booleans = asked if state is None else self.conditions.values(state)
         return Programs(traced, self._booleans.handle, booleans)
