@@ -168,7 +168,8 @@ def test_EXE_7_every_switch_counts_alike(options: dict[str, Any]) -> None:
             everything(model, execute(model, BY_EPOCH, 4, fit(model), switch=switch, optimizer_state="per_variable"))
         )
         ends[-1] += ([int(count.numpy()) for count in own_counts.counts(model.optimizer)],)
-    assert ends[0] == ends[1] == ends[2]
+    assert ends[0] == ends[1]
+    assert ends[0][-1] == ends[2][-1]
     assert ends[0][-1] == [9, 9, 6, 6, 9, 9]
 
 
