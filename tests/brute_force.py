@@ -770,7 +770,8 @@ def fts(config, names, total, per):
     need(type(phases) is dict and phases)
     need(is_int(depth, -1) and is_bool(only) and is_rate(config.get("base_max_lr", 1)))
     for phase in phases.values():
-        check_keys(phase, ["params"], ["max_transition_epoch", "lr"])
+        check_keys(phase, ["params"], ["max_transition_epoch", "lr", "new_optimizer", "new_lr_scheduler"])
+        need(all(type(phase.get(key)) in (dict, type(None)) for key in ("new_optimizer", "new_lr_scheduler")))
         need(is_list(phase["params"], is_text, 1))
         need(is_int(phase.get("max_transition_epoch", -1), -1))
         need(phase.get("lr") is None or is_rate(phase["lr"]))
