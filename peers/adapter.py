@@ -55,3 +55,26 @@ def an_object(config: Any, where: str = "config") -> dict[str, Any]:
     if not isinstance(config, dict):
         raise InvalidSpec(where, config, "an object")
     return dict(config)
+
+
+def module_of(names: list[str]) -> Any:
+    """Return a tree of modules whose parameters have exactly these names, all of one element.
+
+    PyTorch refuses a parameter and a module of one name, as in ``enc.1`` and ``enc.1.w``, but only where they are
+    registered; so they are put where they belong without that.
+    """
+    import torch
+
+    root = torch.nn.Module()
+    for name in names:
+        *path, leaf = name.split(".")
+        module = root
+        for part in path:
+            module = module._modules.setdefault(part, torch.nn.Module())
+        module._parameters[leaf] = torch.nn.Parameter(torch.zeros(1))
+    return root
+
+
+def frozen(module: Any) -> list[str]:
+    """Return the names of the parameters without a gradient."""
+    return [name for name, parameter in module.named_parameters() if not parameter.requires_grad]

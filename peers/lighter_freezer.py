@@ -12,10 +12,9 @@ from typing import Any
 from refreeze import InvalidSpec
 
 from peers import stand_in
-from peers.adapter import CannotExpress, Frozen, Request, adapter, an_object
+from peers.adapter import CannotExpress, Frozen, Request, adapter, an_object, frozen, module_of
 
 stand_in.for_torchvision()
-import torch  # noqa: E402
 from lighter.callbacks import Freezer  # noqa: E402
 from loguru import logger  # noqa: E402
 
@@ -61,24 +60,3 @@ def entries(config: Any) -> list[dict[str, Any]]:
     if not isinstance(config, list):
         raise InvalidSpec("freezers", config, "a list")
     return [an_object(entry, f"freezers[{number}]") for number, entry in enumerate(config)]
-
-
-def module_of(names: list[str]) -> Any:
-    """Return a tree of modules whose parameters have exactly these names, all of one element.
-
-    PyTorch refuses a parameter and a module of one name, as in ``enc.1`` and ``enc.1.w``, but only where they are
-    registered; so they are put where they belong without that.
-    """
-    root = torch.nn.Module()
-    for name in names:
-        *path, leaf = name.split(".")
-        module = root
-        for part in path:
-            module = module._modules.setdefault(part, torch.nn.Module())
-        module._parameters[leaf] = torch.nn.Parameter(torch.zeros(1))
-    return root
-
-
-def frozen(module: Any) -> list[str]:
-    """Return the names of the parameters without a gradient."""
-    return [name for name, parameter in module.named_parameters() if not parameter.requires_grad]

@@ -1,21 +1,27 @@
-"""The arithmetic of installed originals, one file of each, without what else their packages ask for.
+"""The arithmetic of installed originals, one file of each, without what else their packages ask for; its adapters.
 
-A file is loaded alone: what it imports of the packages in ``stands_in_for`` is an empty class, which is false.
+A file is loaded alone: what it imports of the packages in ``stands_in_for`` is an empty class, which is false. What
+checks the configurations of luxonis-train, fts and the two LISAs is in other files, so they are asked about meaning.
 """
 
 from __future__ import annotations
 
 import abc
+import functools
 import importlib.abc
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from refreeze import random_window
+from refreeze import UnknownName, random_window
+
+from peers.adapter import CannotExpress, Frozen, Request, adapter, an_object
+
+Drive = Callable[..., list[set[str]]]
 
 
 class _Nothing(abc.ABCMeta):
@@ -76,27 +82,32 @@ def load(name: str, *stands_in_for: str) -> ModuleType:
 
 
 def luxonis(module: ModuleType, request: dict[str, Any]) -> list[set[str]]:
-    """Return the nodes that are frozen in each epoch."""
-    plans = []
-    for node in request["config"]:
+    """Return the nodes that are frozen in each epoch; the state is a function of the epoch alone."""
+    plans, config = [], request["config"]
+    for node in config["model"]["nodes"] if isinstance(config, dict) else config:
+        if not any(name == node["name"] or name.startswith(f"{node['name']}/") for name in request["names"]):
+            raise UnknownName(node["name"], request["names"], "nodes")  # there the nodes themselves are asked
         said = SimpleNamespace(**{"active": False, "unfreeze_after": None} | node.get("freezing", {}))
         end = module.resolve_unfreeze_epoch(said, request["total"])
         if end is not None:
             plans.append(module.NodeFreezePlan(node["name"], end, None, [], [], [], []))
-    return [{plan.node_name for plan in plans if plan.is_frozen(epoch)} for epoch in range(request["total"])]
+    epochs = range(request["start"], request["total"])
+    return [{plan.node_name for plan in plans if plan.is_frozen(epoch)} for epoch in epochs]
 
 
 def nemo(module: ModuleType, request: dict[str, Any]) -> list[set[str]]:
-    """Return the modules that are frozen in each step."""
-    config, frozen, found = request["config"]["freeze_updates"], set[str](), []
+    """Return the modules that are frozen in each step; a resumed run is a new model."""
+    config = an_object(request["config"])
+    config, frozen, found = config.get("model", config)["freeze_updates"], set[str](), []
     model = SimpleNamespace(device=SimpleNamespace(type="cpu"), training=True, trainer=SimpleNamespace())
-    for name in config["modules"]:
+    parts = [name.split("/") for name in request["names"]]
+    for name in {"/".join(part[:depth]) for part in parts for depth in range(1, len(part) + 1)}:
         part = SimpleNamespace(train=lambda: None)
         part.freeze, part.unfreeze = (lambda name=name: frozen.add(name)), (lambda name=name: frozen.discard(name))
         setattr(model, name, part)
     if config.get("enabled", False):
         model._freeze_cfg = config | {"is_frozen": dict.fromkeys(config["modules"], False)}
-    for model.trainer.global_step in range(request["total"]):
+    for model.trainer.global_step in range(request["start"], request["total"]):
         module.ModelPT.on_train_batch_start(model, None, 0)
         found.append({*frozen})
     return found
@@ -104,7 +115,8 @@ def nemo(module: ModuleType, request: dict[str, Any]) -> list[set[str]]:
 
 def fts(module: ModuleType, supporters: ModuleType, request: dict[str, Any]) -> list[set[str]]:
     """Return the parameters that are frozen in each epoch."""
-    config, names = request["config"], request["names"]
+    config, names = an_object(request["config"]), request["names"]
+    config = config if "ft_schedule" in config else {"ft_schedule": config}
     parts = (module.FinetuningScheduler, supporters.ScheduleParsingMixin)
     run: Any = object.__new__(type("Run", parts, {}))
     run.ft_schedule = {int(number): dict(phase) for number, phase in config["ft_schedule"].items()}
@@ -129,10 +141,22 @@ def fts(module: ModuleType, supporters: ModuleType, request: dict[str, Any]) -> 
 
 
 def badam(module: ModuleType, request: dict[str, Any]) -> list[set[str]]:
-    """Return the parameters that are frozen in each step; torch's random orders are those of RND-4."""
+    """Return the parameters that are frozen in each step; torch's random orders are those of RND-4.
+
+    A resumed run is a new optimizer, which loads the state of the first one.
+    """
+    start, found, state = request["start"], list[set[str]](), None
+    if start and an_object(request["config"]).get("switch_mode") == "random":
+        raise CannotExpress  # what torch draws then is another question
+    for steps in [start, request["total"] - start] if start else [request["total"]]:
+        found, state = _badam(module, request, steps, state)
+    return found
+
+
+def _badam(module: ModuleType, request: dict[str, Any], steps: int, state: Any) -> tuple[list[set[str]], Any]:
     import torch
 
-    config = dict(request["config"])
+    config = an_object(request["config"])
     seed, cycles = config.pop("seed", 0), iter(range(10**9))
     module.gc, module.print_rank_0 = SimpleNamespace(collect=lambda: None), lambda *args, **kwargs: None
 
@@ -144,34 +168,104 @@ def badam(module: ModuleType, request: dict[str, Any]) -> list[set[str]]:
     found = []
     with patch.object(torch, "randperm", order), patch.object(torch.cuda, "empty_cache", lambda: None):
         optimizer = module.BlockOptimizer(base, parameters, verbose=0, **config)
-        for _ in range(request["total"]):
+        if state is not None:
+            optimizer.load_state_dict(state)
+        for _ in range(steps):
             found.append({name for name, parameter in parameters if not parameter.requires_grad})
             for _, parameter in parameters:
                 parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
             optimizer.step()
-    return found
+    return found, optimizer.state_dict()
 
 
-def lisa(module: ModuleType, request: dict[str, Any]) -> list[set[str]]:
-    """Return the layers that are frozen in each step; numpy's draws are those of RND-2, a number for each redraw."""
+def _lisa_steps(request: dict[str, Any], begin: Callable[..., Any]) -> list[set[str]]:
+    """Return the layers that are frozen in each step; numpy's draws are those of RND-2, a number for each redraw.
+
+    ``begin`` makes the callback, of the blocks, how many are drawn, the interval and the state of the trainer.
+    """
     import numpy as np
     import torch
 
-    names, config = request["names"], request["config"]
-    n_layers, interval = config["n_layers"], config["step_interval"]
+    names, config = request["names"], an_object(request["config"])
+    drawn = [key for key in ("n_layers", "lisa_n_layers", "lisa_activated_layers") if key in config]
+    spans = [key for key in ("step_interval", "lisa_step_interval") if key in config]
+    own = config.get("variant") == "axolotl" or "lisa_step_interval" in config
+    if not own or {"always_on", "layers", "lisa_layers_attribute", "lisa_interval_steps"} & config.keys():
+        raise CannotExpress
+    n_layers, interval = config[drawn[0]], config[spans[0]]
     blocks = torch.nn.ModuleList(torch.nn.Linear(1, 1, bias=False) for _ in names)
-    step = SimpleNamespace(global_step=0)
+    step = SimpleNamespace(global_step=request["start"])
 
     def choice(positions: range, size: int, **_: bool) -> list[int]:
         k = step.global_step // interval + (step.global_step > 0)
         return [*random_window(len(positions), size, k, config.get("seed", 0), 0)]
 
-    arguments = SimpleNamespace(tuner_type="full", lisa_activated_layers=n_layers, lisa_step_interval=interval)
-    module.extract_model_from_parallel = lambda model, **kwargs: model
-    callback, found = module.LISACallback(arguments, None), []
+    found = []
     with patch.object(np.random, "choice", choice):
-        callback.on_train_begin(None, step, None, model=torch.nn.Sequential(blocks))
-        for step.global_step in range(request["total"]):
+        callback = begin(blocks, n_layers, interval, step)
+        for step.global_step in range(request["start"], request["total"]):
             callback.on_step_begin(None, step, None)
             found.append({n for n, block in zip(names, blocks, strict=True) if not block.weight.requires_grad})
     return found
+
+
+def lisa(module: ModuleType, request: dict[str, Any]) -> list[set[str]]:
+    """Return the layers that ms-swift freezes in each step; what numpy draws after a resume is its own affair."""
+    import torch
+
+    if request["start"]:
+        raise CannotExpress
+    module.extract_model_from_parallel = lambda model, **kwargs: model
+
+    def begin(blocks: Any, n_layers: int, interval: int, step: Any) -> Any:
+        model = torch.nn.Sequential(blocks)
+        module.LISACallback.trainer = SimpleNamespace(model=model)
+        given = SimpleNamespace(tuner_type="full", train_type="full")
+        given.lisa_activated_layers, given.lisa_step_interval = n_layers, interval
+        callback = module.LISACallback(given, module.LISACallback.trainer)
+        if "on_train_begin" in vars(module.LISACallback):
+            callback.on_train_begin(None, step, None, model=model)
+        return callback
+
+    return _lisa_steps(request, begin)
+
+
+def axolotl(module: ModuleType, request: dict[str, Any]) -> list[set[str]]:
+    """Return the layers that axolotl freezes in each step; a resumed run is a new callback of a new model."""
+    module.LOG = SimpleNamespace(info=lambda *args: None)
+
+    def begin(blocks: Any, n_layers: int, interval: int, _step: Any) -> Any:
+        given = SimpleNamespace(lisa_n_layers=n_layers, lisa_step_interval=interval, lisa_layers_attribute="layers")
+        return module.lisa_callback_factory(SimpleNamespace(args=given, model=SimpleNamespace(layers=blocks)))
+
+    return _lisa_steps(request, begin)
+
+
+# Adapters ----------------------------------------------------------------------------------------------------------
+def _asked(dialect: str, drive: Drive, package: str, files: list[str], missing: list[str]) -> Any:
+    """Return the adapter of a drive; a module that it calls frozen may be a container of layers."""
+
+    @functools.cache
+    def modules() -> list[ModuleType]:
+        return [load(f"{package}.{file}", *missing) for file in files]
+
+    @adapter(dialect)
+    def answer(request: Request) -> Frozen:
+        if request["start"] and dialect == "fts":
+            raise CannotExpress  # its state is put together from a checkpoint of Lightning's
+        frozen = drive(*modules(), request)
+        return [[n for n in request["names"] if any(n == f or n.startswith(f"{f}/") for f in now)] for now in frozen]
+
+    def respond(request: Request) -> dict[str, Any]:
+        modules()  # what cannot be loaded is no refusal
+        return answer(request)
+
+    return respond
+
+
+nemo_respond = _asked("nemo", nemo, "nemo", ["core.classes.modelPT"], ["hydra", "lightning", "omegaconf"])
+luxonis_respond = _asked("luxonis", luxonis, "luxonis_train", ["lightning.freezing"], ["loguru"])
+fts_respond = _asked("fts", fts, "finetuning_scheduler", ["fts", "fts_supporters"], ["lightning", "yaml"])
+badam_respond = _asked("badam", badam, "badam", ["block_optim"], ["transformers", "deepspeed"])
+swift_respond = _asked("lisa", lisa, "swift", ["callbacks.lisa"], ["accelerate", "transformers"])
+axolotl_respond = _asked("lisa", axolotl, "axolotl", ["utils.callbacks.lisa"], ["transformers"])

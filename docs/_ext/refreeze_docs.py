@@ -6,6 +6,7 @@ from typing import Any
 
 import api
 import clause
+import conformance_table
 import frameworks
 import schema
 import timeline
@@ -15,6 +16,7 @@ def setup(app: Any) -> dict[str, object]:
     """Register the directives, for Sphinx."""
     clause.setup(app)
     api.setup(app)
+    conformance_table.setup(app)
     frameworks.setup(app)
     schema.setup(app)
     timeline.setup(app)
