@@ -135,7 +135,7 @@ def table(stored: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for name, report in stored:
         system = systems()[name]
-        row = {"name": name, "title": system.title, "adapter": shown(system), "versions": []}
+        row = {"name": name, "title": system.title.replace("`", ""), "adapter": shown(system), "versions": []}
         about = {key: report["asked"][key] for key in ("version", "date", "python", "beside")}
         about |= {key: report[key] for key in ("refreeze", "level", "profile", "seed")}
         fault = report["fault"] and f"{report['fault']['kind']}: {report['fault']['detail']}"[:LONGEST]

@@ -219,9 +219,9 @@ async function look(page, width, theme) {
 </script>"""
 
 
-def looked_at(folder: Path, names: list[str], profile: Path) -> list[dict[str, Any]]:
-    """Return what a browser sees of each page: narrow and wide, light and dark."""
-    answers: queue.SimpleQueue[list[dict[str, Any]]] = queue.SimpleQueue()
+def looked_at(folder: Path, names: list[str], profile: Path, probe: str = PROBE) -> Any:
+    """Return what a probe reports, else what a browser sees of each page: narrow and wide, light and dark."""
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     class Serve(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: Any) -> None:
@@ -230,7 +230,7 @@ def looked_at(folder: Path, names: list[str], profile: Path) -> list[dict[str, A
         def do_GET(self) -> None:
             name = unquote(urlsplit(self.path).path).lstrip("/")
             if name == "probe":
-                self._send(PROBE.replace("PAGES", json.dumps([f"/{page}" for page in names])))
+                self._send(probe.replace("PAGES", json.dumps([f"/{page}" for page in names])))
             elif name.endswith(".html") and (folder / name).exists():
                 self._send(re.sub("<head>", "<head>" + WATCH, (folder / name).read_text(encoding="utf-8"), count=1))
             elif name == "favicon.ico":
@@ -295,6 +295,115 @@ def test_searching_for_a_clause_finds_its_place_first(clause, place, tmp_path):
     found = re.search(r' class="search">.*?<a href="([^"]*)"', seen, re.DOTALL)
     assert found is not None
     assert found[1].endswith(f"specification/{place}")
+
+
+OPENED = """<!doctype html><meta charset="utf-8"><body><script>
+async function opened(page) {
+  const frame = document.createElement("iframe");
+  frame.width = 1000; frame.height = 800; frame.src = page;
+  await new Promise(done => { frame.onload = done; document.body.append(frame); });
+  return [frame.contentWindow, frame.contentDocument];
+}
+const shown = doc => ({ rows: doc.querySelectorAll("table.conformance tbody tr").length,
+  columns: [...doc.querySelectorAll("table.conformance thead span")].map(node => node.textContent),
+  detail: doc.querySelector(".conformance-detail")?.innerText, text: doc.querySelector("#conformance").innerText,
+  pictures: doc.querySelectorAll(".conformance-detail .timeline").length,
+  foreign: doc.querySelectorAll("#conformance img").length });
+function choose(view, doc, place, value) {
+  const select = doc.querySelectorAll(".conformance-filters select")[place];
+  select.value = value;
+  select.dispatchEvent(new view.Event("change"));
+}
+(async () => { let said; try { said = await (PROBED)(); } catch (error) { said = { error: String(error) }; }
+  await fetch("/done", { method: "POST", body: JSON.stringify(said) }); })();
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_the_table_is_filtered_and_a_cell_tells_its_counterexample(tmp_path):
+    found = looked_at(SITE, [], tmp_path, OPENED.replace("PROBED", """async () => {
+      const [view, doc] = await opened("/table/index.html"), whole = shown(doc);
+      choose(view, doc, 0, "lightning");
+      doc.querySelector("td:is(.known, .must) button").click();
+      const one = shown(doc);
+      choose(view, doc, 0, "");
+      choose(view, doc, 1, "must");
+      return { whole, one, musts: shown(doc), said: view.said };
+    }"""))  # fmt: skip
+    assert found["said"] == []
+    assert found["whole"]["rows"] >= 12
+    assert 2 <= found["one"]["rows"] < found["whole"]["rows"]
+    assert "LTN-1" in found["one"]["columns"]
+    assert "LGT-1" in found["whole"]["columns"]
+    assert "LGT-1" not in found["one"]["columns"]
+    assert "refreeze verify" in found["one"]["detail"]
+    assert "should be" in found["one"]["detail"]
+    assert found["one"]["pictures"] == 2
+    assert "CFG-1" not in found["musts"]["columns"]
+    assert "CFG-1" in found["whole"]["columns"]
+    assert found["whole"]["columns"].index("CFG-1") > found["whole"]["columns"].index("RES-1")
+
+
+RESULT = {"law": "RES-1-a", "clause": "RES-1", "dialect": "vl3d", "verdict": "broken", "requirement": "must",
+          "cases": 3, "unsupported": 0, "failure": None, "reason": None}  # fmt: skip
+HOSTILE = "<img src=x onerror=alert(1)>"
+FAILED = RESULT | {"failure": {"what": HOSTILE, "got": HOSTILE, "should_be": "", "replay": HOSTILE, "case": {},
+                               "timelines": [[{"start": "<b>"}], []]}}  # fmt: skip
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_dropped_report_is_shown_as_text_and_what_is_none_is_told(tmp_path):
+    def report(*results, **more):
+        return json.dumps({"adapter": HOSTILE, "results": results} | more)
+
+    files = {
+        "right": report(FAILED, RESULT | {"verdict": "holds", "clause": "SCH-1", "dialect": "__proto__"}),
+        "unknown clause": report(RESULT, RESULT | {"clause": "__proto__"}),
+        "no json": "{",
+        "no report": "[1]",
+        "a wrong verdict": report(RESULT | {"verdict": "fine"}),
+        "a wrong failure": report(FAILED | {"failure": {"what": 1}}),
+        "too many": report(*[RESULT] * 5001),
+        "too large": " " * 5_000_001,
+    }
+    found = looked_at(SITE, [], tmp_path, OPENED.replace("PROBED", f"""async () => {{
+      const [view, doc] = await opened("/table/report.html"), seen = {{}};
+      for (const [name, text] of Object.entries({json.dumps(files).replace("<", chr(92) + "u003c")})) {{
+        const transfer = new view.DataTransfer();
+        transfer.items.add(new view.File([text], "report.json"));
+        doc.dispatchEvent(new view.DragEvent("drop", {{ dataTransfer: transfer, cancelable: true }}));
+        await new Promise(done => setTimeout(done, 300));
+        doc.querySelector("td.must button")?.click();
+        seen[name] = shown(doc);
+      }}
+      const asked = view.performance.getEntriesByType("resource").map(entry => entry.initiatorType);
+      return {{ seen, said: view.said, asked }};
+    }}"""))  # fmt: skip
+    assert found["said"] == []
+    assert not {"fetch", "xmlhttprequest", "beacon"} & {*found["asked"]}
+    seen = found["seen"]
+    assert seen["right"]["columns"] == ["SCH-1", "RES-1"]
+    assert HOSTILE in seen["right"]["detail"]
+    assert not any(each["foreign"] for each in seen.values())
+    assert "1 results are about clauses that this page does not know" in seen["unknown clause"]["text"]
+    words = {
+        "no json": "must be JSON",
+        "no report": "a report of refreeze verify",
+        "a wrong verdict": "a verdict",
+        "a wrong failure": "failure.what must be a text",
+        "too many": "at most 5000",
+        "too large": "5 MB",
+    }
+    assert [name for name, said in words.items() if said not in seen[name]["text"]] == []
+    assert not any(seen[name]["rows"] for name in words)
+
+
+def test_a_badge_says_what_the_newest_version_holds():
+    badges = {path.stem: json.loads(path.read_text("utf-8")) for path in (SITE / "table" / "badges").iterdir()}
+    right = badges["refreeze-vl3d"]
+    assert (right["schemaVersion"], right["color"]) == (1, "brightgreen")
+    assert re.fullmatch(r"\d+ hold", right["message"])
+    assert re.search(r"\d+ known", badges["lightning-lightning"]["message"])
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
