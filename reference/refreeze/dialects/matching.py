@@ -10,13 +10,14 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 
 from refreeze.errors import InvalidSpec
 
 MOST_SECONDS = 3
 """The time that all regular expressions of a configuration may take."""
-MOST_WORK = 10**8
+MOST_WORK = 10**7
 """The ways of matching, by a rough upper bound, beyond which a process of its own is worth its start."""
 
 _CHILD = (
@@ -34,7 +35,8 @@ def matching(text: str, names: Sequence[str], where: str, end: float) -> list[st
     ['layers.0.w', 'layers.1.w']
     """
     try:
-        pattern = re.compile(text)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # "[[" may mean a set some day
+            pattern = re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         raise InvalidSpec(where, text, f"a name, or a regular expression ({error})") from None
     if _work(text, names) <= MOST_WORK:
