@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +129,18 @@ def count_traces(model: keras.Model) -> list[int]:
 
     model.train_step = counting
     return count
+
+
+@contextlib.contextmanager
+def rewriting(on: bool) -> Iterator[None]:
+    """Let TensorFlow rewrite what was traced, or not: it leaves a conditional of the masked step as it is."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not on})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 @dataclass
