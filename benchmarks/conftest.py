@@ -75,7 +75,9 @@ def _slow(model: str, **chosen: Any) -> bool:
     if "switch" in chosen and chosen.get("share"):  # the parts of runs
         return model not in ("mlp", "mobilenetv2") or chosen["share"] != 0.5
     if "kind" in chosen:  # whole runs: up to twenty traces each, and what is required is of MobileNetV2
-        return model == "transformer" or (model != "mlp" and chosen["implementation"] == "refreeze rebuild")
+        return model == "transformer" or (
+            model != "mlp" and chosen["implementation"] in ("refreeze rebuild", "refreeze masked")
+        )
     if "how" in chosen:  # a process each, or torch.compile
         return model != "mlp" and chosen["how"] != "eager"
     if chosen.get("share") in (0.25, 0.75):

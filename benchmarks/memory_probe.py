@@ -1,7 +1,7 @@
 """``python memory_probe.py MODEL HOW SWITCHES``: print as JSON the resident MiB before and after each switch.
 
-Each switch is to another frozen set: the first, the second, … layer alone. HOW is the switch of the engine ("cached",
-"rebuild") or "compile".
+Each switch is to another frozen set: the first, the second, … layer alone. HOW is a switch of the engine ("cached",
+…) or "compile".
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ def main(name: str, how: str, switches: int) -> None:
     model = build(name)
     train = fit(model, 1)
     train(1)
-    control = None if how == "compile" else controller(model, switch=how, cache_size=switches + 1)
+    layers = ["", *layer_names(model)][: switches + 1]
+    schedule = [Segment(index, index + 1, frozenset({layer} - {""})) for index, layer in enumerate(layers)]
+    control = None if how == "compile" else controller(model, schedule, switch=how, cache_size=switches + 1)
     found = []
-    for index, layer in enumerate(["", *layer_names(model)][: switches + 1]):
-        frozen = frozenset({layer} - {""})
+    for segment in schedule:
         if control is None:
-            freeze(model, frozen)
+            freeze(model, segment.frozen)
             compile_fresh(model)
         else:
-            control.enter(Segment(index, index + 1, frozen))
+            control.enter(segment)
         train(1)
         found.append(resident())
     print(json.dumps(found))

@@ -16,6 +16,7 @@ SWITCHES = 4
 CASES = {
     "cached": "refreeze cached",
     "rebuild": "refreeze rebuild",
+    "auto": "refreeze auto",
     "compile": "keras compile per segment",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from refreeze.dialects import dialect
 from refreeze.keras.controller import Controller
 from refreeze.keras.executor import execute, merge
 from refreeze.keras.model import layer_names, read
-from refreeze.keras.options import Options
+from refreeze.keras.options import Options, Switch
 
 BATCH = 16
 WINDOWS = 4
@@ -117,9 +117,9 @@ def schedule(names: Sequence[str], epochs: int, kind: str = "round robin") -> tu
     return segments(dialect("vl3d").policy(windows(names, epochs, kind), names, total=epochs), epochs)
 
 
-def controller(model: keras.Model, **options: Any) -> Controller:
-    """Return a controller that governs every layer."""
-    return Controller(model, layer_names(model), (), Options(**options))
+def controller(model: keras.Model, schedule: Sequence[Segment] = (), **options: Any) -> Controller:
+    """Return a controller that governs every layer; a masked step is made for the segments of its schedule."""
+    return Controller(model, layer_names(model), schedule, Options(**options))
 
 
 def freeze(model: keras.Model, frozen: frozenset[str]) -> None:
@@ -131,7 +131,7 @@ def freeze(model: keras.Model, frozen: frozenset[str]) -> None:
 class Refreeze:
     """The execution adapter of the engine."""
 
-    def __init__(self, switch: str) -> None:
+    def __init__(self, switch: Switch) -> None:
         self.switch = switch
 
     def run(self, model: Any, name: str, config: Any, total: int, fit: Callable[[int], Any]) -> Any:
@@ -155,8 +155,7 @@ class CompilePerSegment:
 
 
 IMPLEMENTATIONS: dict[str, Any] = {
-    "refreeze cached": Refreeze("cached"),
-    "refreeze rebuild": Refreeze("rebuild"),
+    **{f"refreeze {switch}": Refreeze(switch) for switch in get_args(Switch)},
     "keras compile per segment": CompilePerSegment(),
 }
 
