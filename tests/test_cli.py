@@ -439,7 +439,7 @@ def test_without_keras(folder, monkeypatch):
         monkeypatch.delitem(sys.modules, module)
     arguments = ["plan", write(folder, [SPEC]), "--epochs", 3, "--model", "m:f"]
     assert error(*arguments).startswith("--model needs Keras: pip install 'refreeze[tensorflow]' (")
-    assert error("run").startswith("run needs Keras and TensorFlow: pip install 'refreeze[run]' (")
+    assert error("run").startswith("run needs Keras and what runs it: pip install 'refreeze[run]' (")
 
 
 # Models

@@ -21,7 +21,7 @@ import z3
 CODE = ("refreeze.policy", "refreeze.schedule", "refreeze.windows", "refreeze.dialects.")
 MOST_VALUES = 64  # of an unknown that the code uses as an index
 SMALL = 6
-EFFORT = 10_000_000  # of Z3 for one question, in its own unit: the same on a slow machine
+EFFORT = 50_000_000  # of Z3 for one question, in its own unit: the same on a slow machine
 
 
 class Refuted(AssertionError):
