@@ -4,7 +4,8 @@ import json
 
 import pytest
 from refreeze import InvalidSpec
-from refreeze.dialects.files import read
+from refreeze.dialects import dialect
+from refreeze.dialects.files import read, text
 
 SPEC = {"layers": ["a", "b"], "training_interval": [0, 5], "initial_learning_rate": 1e-3}
 YAML = """
@@ -111,3 +112,8 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(InvalidSpec, match=r"a file that can be read \(Is a directory\)"):
         read(tmp_path / "folder.json")
+
+
+def test_a_configuration_is_not_written_in_a_format_that_nothing_here_writes():
+    with pytest.raises(InvalidSpec, match=r"file = '\.toml' must be named \.json, \.yaml or \.yml to be written"):
+        text(dialect("dino"), {"freeze_last_layer": 1}, ".toml")
