@@ -76,9 +76,16 @@ def ask(name: str, system: System, version: str) -> str:
                 "python": sys.version.split()[0],
                 "beside": dict(versions(["torch", *system.beside] if system.versions else [])),
             }
-        } | json.loads(report.read_text("utf-8"))
+        } | json.loads(without(folders, report.read_text("utf-8")))
         report.write_text(as_lines(found, "results"), "utf-8")
     return next(reversed((done.stdout + done.stderr).strip().splitlines()), "")
+
+
+def without(folders: Iterable[str], text: str) -> str:
+    """Return the text with paths in these folders as paths from there: where they lie on a machine is no finding."""
+    for folder in folders:
+        text = text.replace(f"{folder.rstrip(os.sep)}{os.sep}", "")
+    return text
 
 
 def versions(modules: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -92,3 +93,10 @@ def test_a_stored_report_is_what_the_kit_says_today(tmp_path, monkeypatch):
     about = ("law", "dialect", "verdict", "requirement", "cases", "unsupported")
     said, was = ([[result[key] for key in about] for result in each["results"]] for each in (today, stored))
     assert said == was
+
+
+def test_a_stored_report_says_nothing_of_the_machine_that_made_it():
+    text = "(/home/me/badam-1.3/badam/x.py:2) /home/me/peers/y.py"
+    assert table.without(["/home/me/badam-1.3", "/home/me/"], text) == "(badam/x.py:2) peers/y.py"
+    for path in STORED:
+        assert not re.search(r'[ ("]/(home|root|tmp|Users|work)/', path.read_text("utf-8")), path
