@@ -494,3 +494,35 @@ def test_a_schedule_lives_no_longer_than_its_optimizer():
     del optimizer
     gc.collect()
     assert schedule() is None
+
+
+def in_the_middle_of_a_segment(**options):
+    model = net()
+    schedule = FreezeSchedule(always(["stem"]), model, sgd(model), epochs=9, **options)
+    for tick in range(3):
+        schedule.begin(tick) if not options else schedule.begin(0, tick)
+    return schedule
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(True, 0), (3.0, 0), (3, False), (3, "0"), (3, -1)])
+def test_wrong_ticks_are_rejected_also_where_nothing_would_change(epoch, step):
+    with pytest.raises(InvalidSpec, match=r"epoch = (True|3\.0)|step = (False|'0'|-1)"):
+        in_the_middle_of_a_segment().begin(epoch, step)
+
+
+def test_a_step_of_the_next_epoch_is_not_taken_for_one_of_this():
+    schedule = in_the_middle_of_a_segment(unit="steps", steps_per_epoch=3)
+    with pytest.raises(InvalidSpec, match=r"step = 3 must be an integer in 0\.\.2"):
+        schedule.begin(0, 3)
+    schedule.begin(1, 0)
+
+
+def test_where_nothing_would_change_the_end_and_a_loaded_state_still_count():
+    schedule = in_the_middle_of_a_segment()
+    schedule.load_state_dict(in_the_middle_of_a_segment().state_dict() | {"tick": 1})
+    with pytest.raises(InvalidSpec, match="tick 1"):
+        schedule.begin(3)
+    schedule = in_the_middle_of_a_segment()
+    schedule.end()
+    with pytest.raises(Unsupported, match="the schedule is over"):
+        schedule.begin(3)

@@ -144,7 +144,8 @@ class FreezeSchedule:
         self._frozen: tuple[Any, ...] = ()
         self._thawed: tuple[Any, ...] = ()
         self._most = 1 if unit == "steps" else steps_per_epoch
-        self._steps = 0
+        self._steps = self._until = 0
+        self._next: int | None = None  # the tick that only goes on with the segment
         self._rated = optimizers.split(optimizer, _single(named, rated))
         self._own = [float(group["lr"]) for group in optimizer.param_groups]
         self._rates: Mapping[str, float] = {}
@@ -167,7 +168,10 @@ class FreezeSchedule:
         """
         per = self._per_epoch
         tick = epoch if per is None else epoch * per + step
-        if tick != self.tick or self._segment is None or type(tick) is not int:  # True == 1
+        if tick == self._next and type(epoch) is type(step) is int and 0 <= step < (per or 1):  # the usual step
+            self.tick, self._steps = tick, 0
+            self._next = tick + 1 if tick + 1 < self._until else None
+        elif tick != self.tick or self._segment is None or type(tick) is not int:  # True == 1
             self._enter(check_int("epoch", epoch), check_int("step", step), tick)
 
     def _enter(self, epoch: int, step: int, tick: int) -> None:
@@ -193,7 +197,8 @@ class FreezeSchedule:
             self._switch(before, now)
         elif now is not before:
             self._switch(before, now)
-        self.tick, self._steps = tick, 0
+        self.tick, self._steps, self._until = tick, 0, now.stop
+        self._next = tick + 1 if tick + 1 < now.stop and self.plan.rates is None else None
         if self.plan.rates is not None:
             past, self._rates = self._rates, self.plan.rates.learning_rates_at(tick)
             for index, name in self._rated.items():
@@ -279,7 +284,7 @@ class FreezeSchedule:
         """End the run: the flags stay as they are (EXE-11), and the optimizer is watched no more."""
         if self._hook is not None:
             self._hook.remove()
-            self._hook = None
+            self._hook = self._next = None
             _running.pop(self._optimizer, None)
             _log.info("%d of %d scheduled parameters remain frozen", len(self._frozen), len(self._governed))
 
@@ -325,7 +330,7 @@ class FreezeSchedule:
         if tick is not None:
             check_int("state['tick']", tick)
             check_same_past(past, self.plan.segments, tick + 1)
-        self.tick, self._segment = tick, None
+        self.tick, self._segment, self._next = tick, None, None
 
 
 def _single(named: Named, rated: frozenset[str]) -> dict[Any, str]:
