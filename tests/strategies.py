@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import refreeze
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from per_tick import Says
 from refreeze import Policy, Segment
@@ -121,3 +122,11 @@ def encodings(draw: st.DrawFn, run: list[Says]) -> list[Segment]:
             last = found.pop()
             found.append(Segment(last.start, tick + 1, last.frozen, last.learning_rate, last.bn_frozen))
     return found
+
+
+def machine(examples: int, steps: int) -> settings:
+    """Return how a state machine runs: so many times, each of so many steps, the same ones every time."""
+    return settings(
+        max_examples=examples, stateful_step_count=steps, derandomize=True, deadline=None, database=None,
+        phases=(Phase.generate,), suppress_health_check=list(HealthCheck),
+    )  # fmt: skip

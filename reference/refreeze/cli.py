@@ -24,7 +24,7 @@ import refreeze
 from refreeze import audit as audits
 from refreeze import bench, segments_json
 from refreeze import plan as plans
-from refreeze.audit.judge import BatchNorm, OptimizerState
+from refreeze.audit.judge import OptimizerState
 from refreeze.conformance import cli as conformance
 from refreeze.dialects import Dialect, dialect, dialects, files
 from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported, one_line
@@ -415,7 +415,7 @@ def audit_run(
     steps_per_epoch: Annotated[
         int | None, typer.Option(min=1, help="The steps in an epoch, if not as recorded.")
     ] = None,
-    batch_norm: Annotated[BatchNorm, typer.Option(help="What statistics of frozen layers do (BN-1).")] = "keras",
+    batch_norm: Annotated[plans.BatchNorm, typer.Option(help="What statistics of frozen layers do (BN-1).")] = "keras",
     optimizer_state: Annotated[OptimizerState, typer.Option(help="What a switch does to slots (EXE-4).")] = "keep",
     unused: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A layer or parameter that the loss does not use.")

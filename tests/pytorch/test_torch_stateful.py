@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from refreeze import InvalidSpec, ScheduleError, ScheduleMismatch, Unsupported, always, during, round_robin
 from refreeze.torch import FreezeSchedule
 from small_nets import batch, net, values
+from strategies import machine
 
 pytestmark = pytest.mark.torch
 EPOCHS = 4
@@ -120,13 +120,6 @@ class Users(RuleBasedStateMachine):
         for was, now in zip(before, self.state(), strict=True):
             torch.testing.assert_close(was, now, rtol=0, atol=0)
         self.check()
-
-
-def machine(examples: int, steps: int) -> settings:
-    return settings(
-        max_examples=examples, stateful_step_count=steps, derandomize=True, deadline=None, database=None,
-        phases=(Phase.generate,), suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
 
 
 def test_in_any_order() -> None:

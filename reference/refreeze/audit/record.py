@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from refreeze.errors import InvalidSpec
 from refreeze.limits import MOST_NAMES, checked_names, wrong_text
+from refreeze.policy import check_int
 from refreeze.reading import MEBIBYTE, open_regular
 from refreeze.selectors import Names
 from refreeze.writing import checked_target
@@ -250,6 +251,14 @@ class Writer:
     def _write(self, content: bytes) -> None:
         with open(self._target, "ab", buffering=0) as file:  # so no process has it open that nobody closes
             file.write(content)
+
+
+def check_run(epochs: object, steps_per_epoch: object, every: object) -> None:
+    """Raise ``InvalidSpec`` for a number that a header cannot have; of a run it may be unknown, None."""
+    for where, value, least in (("epochs", epochs, 0), ("steps_per_epoch", steps_per_epoch, 1)):
+        if value is not None:
+            check_int(where, value, least)
+    check_int("every", every, 1)
 
 
 def named(entries: Mapping[str, Iterable[str]]) -> tuple[Entry, ...]:

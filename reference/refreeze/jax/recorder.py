@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from refreeze.audit.checksums.jax import checksums
-from refreeze.audit.record import Header, Start, Step, Writer, named
+from refreeze.audit.record import Header, Start, Step, Writer, check_run, named
 from refreeze.errors import InvalidSpec
 from refreeze.policy import check_int
 
@@ -60,10 +60,8 @@ class Recorder:
         every: int = 1,
         append: bool = False,
     ) -> None:
-        for where, value, least in (("epochs", epochs, 0), ("steps_per_epoch", steps_per_epoch, 1)):
-            if value is not None:
-                check_int(where, value, least)
-        check_int("epoch", epoch), check_int("step", step), check_int("every", every, 1)
+        check_run(epochs, steps_per_epoch, every)
+        check_int("epoch", epoch), check_int("step", step)
         found, moving = _by_path(params), _by_path(statistics)
         self._names, self._moving = list(found), list(moving)
         if not found or "" in found:

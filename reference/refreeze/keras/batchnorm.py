@@ -33,7 +33,7 @@ import keras
 from refreeze.errors import InvalidSpec, UnknownName
 from refreeze.keras import private
 from refreeze.keras.model import ModelTree
-from refreeze.keras.options import BatchNorm
+from refreeze.plan import BatchNorm
 from refreeze.schedule import Segment
 
 Mode = Literal["as keras does", "train", "fixed", "inference"]

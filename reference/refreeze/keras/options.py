@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from refreeze.errors import InvalidSpec
+from refreeze.plan import BatchNorm
 from refreeze.policy import check_int
 
 Switch = Literal["auto", "cached", "masked", "rebuild"]
 OptimizerState = Literal["keep", "reset", "reset_unfrozen", "per_variable", "per_variable_reset"]
-BatchNorm = Literal["keras", "batch", "batch_fixed", "inference"]
 SingleRates = Literal["refuse", "ignore"]
 
 

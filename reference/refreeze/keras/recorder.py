@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from refreeze.audit.record import Header, Start, Step, Writer, named
+from refreeze.audit.record import Header, Start, Step, Writer, check_run, named
 from refreeze.errors import InvalidSpec
 from refreeze.keras import backends, private
 from refreeze.keras import model as models
@@ -50,18 +50,14 @@ class Recorder(keras.callbacks.Callback):
         probe: tuple[Any, Any] | None = None,
     ) -> None:
         super().__init__()
-        for where, value, least in (
-            ("epoch", epoch, 0),
-            ("epochs", epochs, 0),
-            ("steps_per_epoch", steps_per_epoch, 1),
-        ):
-            if value is not None:
-                check_int(where, value, least)
+        if epoch is not None:
+            check_int("epoch", epoch)
+        check_run(epochs, steps_per_epoch, every)
         if probe is not None and not (isinstance(probe, tuple) and len(probe) == 2):
             raise InvalidSpec("probe", type(probe).__name__, "a tuple (x, y), or None")
         self._path, self._append, self._probe = path, append, probe
         self._first, self._epochs, self._per_epoch = epoch, epochs, steps_per_epoch
-        self._every = check_int("every", every, 1)
+        self._every = every
         self._writer: Writer | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:

@@ -24,9 +24,9 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from refreeze.errors import InvalidSpec
+from refreeze.plan import BatchNorm
 from refreeze.torch.modules import Named
 
-BatchNorm = Literal["keras", "batch", "batch_fixed", "inference"]
 Mode = Literal["train", "fixed", "inference"]
 _FROZEN: dict[BatchNorm, Mode] = {
     "keras": "inference", "batch": "train", "batch_fixed": "fixed", "inference": "inference",

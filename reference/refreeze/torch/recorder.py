@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import torch
 
-from refreeze.audit.record import Header, Start, Step, Writer, named
+from refreeze.audit.record import Header, Start, Step, Writer, check_run, named
 from refreeze.errors import InvalidSpec, Unsupported
 from refreeze.policy import check_int
 from refreeze.torch.modules import layer_names, parameter_names
@@ -50,11 +50,9 @@ class Recorder:
         every: int = 1,
         append: bool = False,
     ) -> None:
-        for where, value, least in (("epochs", epochs, 0), ("steps_per_epoch", steps_per_epoch, 1)):
-            if value is not None:
-                check_int(where, value, least)
+        check_run(epochs, steps_per_epoch, every)
         self._epoch, self._step = check_int("epoch", epoch), check_int("step", step)
-        self._every, self._per_epoch = check_int("every", every, 1), steps_per_epoch
+        self._every, self._per_epoch = every, steps_per_epoch
         inner = getattr(optimizer, "optimizer", optimizer)  # that inside of accelerate's
         if inner is not None and not isinstance(inner, torch.optim.Optimizer):
             raise Unsupported(f"optimizer is a {type(inner).__name__}, and must be a torch.optim.Optimizer")

@@ -17,12 +17,12 @@ from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from refreeze.errors import InvalidSpec, UnknownName, Unsupported
-from refreeze.plan import Plan, Unit, asked, plan
+from refreeze.plan import BatchNorm, Plan, Unit, asked, plan
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, check_same_past, cut
 from refreeze.segments_json import from_json, to_json
 from refreeze.torch import optimizer as optimizers
-from refreeze.torch.batchnorm import BatchNorm, BatchNormModes
+from refreeze.torch.batchnorm import BatchNormModes
 from refreeze.torch.modules import Named, check_module, check_wrapper, declared_names, shortened, unwrapped
 from refreeze.torch.optimizer import OptimizerState
 

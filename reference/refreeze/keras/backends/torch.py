@@ -23,7 +23,6 @@ class Torch(Backend):
                 f"model {model.name!r} is compiled with steps_per_execution = {model.steps_per_execution}, and Keras "
                 "executes one step at a time on torch"
             )
-
         if model.jit_compile:
             raise Unsupported(
                 f"model {model.name!r} is compiled with jit_compile=True, and torch may use a step that it compiled "
