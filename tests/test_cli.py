@@ -203,34 +203,6 @@ def test_version_and_help():
             "tick 2: learning rates 0.01, 0.02 are set at once; one may be",
         ),
         (
-            [SPEC | {"strategy": SPEC["strategy"] | {"window_size": 0}}],
-            "freeze_training[0].strategy.window_size = 0 must be `int` >= 1",
-        ),
-        (
-            [SPEC | {"strategy": SPEC["strategy"] | {"window_size": 4}}],
-            "freeze_training[0].strategy.window_size = 4 must be in 1..3",
-        ),
-        (
-            [SPEC | {"strategy": SPEC["strategy"] | {"iterative_span": 0}}],
-            "freeze_training[0].strategy.iterative_span = 0 must be `int` >= 1",
-        ),
-        (
-            [SPEC | {"strategy": SPEC["strategy"] | {"window_size": True}}],
-            "freeze_training[0].strategy.window_size = True must be int",
-        ),
-        (
-            [SPEC | {"training_interval": [8, 2]}],
-            "freeze_training[0].training_interval = [8, 2] must be [start, stop) with start < stop",
-        ),
-        (
-            [SPEC | {"training_interval": [-1, 2]}],
-            "freeze_training[0].training_interval[0] = -1 must be `int` >= 0",
-        ),
-        (
-            [SPEC | {"layers": ["stem", "head", "stem"]}],
-            "freeze_training[0].layers = ['stem', 'head', 'stem'] must be distinct names (repeated: 'stem')",
-        ),
-        (
             [SPEC | {"layers": "all"}],
             "freeze_training[0].layers = 'all' can be resolved only with a model or a list of names:"
             " give --names or --model",
@@ -246,7 +218,7 @@ def test_version_and_help():
     ],
 )
 def test_wrong_configurations(folder, config, message):
-    assert error("plan", write(folder, config), "--epochs", 10) == message.replace("`int`", "int")
+    assert error("plan", write(folder, config), "--epochs", 10) == message
 
 
 def test_unknown_layers(folder):
@@ -258,47 +230,6 @@ def test_unknown_layers(folder):
     assert error("plan", spec, "--epochs", 10, "--names", "stem,block1,two\nlines").endswith(
         "known are stem, block1, two\\nlines"
     )
-
-
-# What is wrong with the file
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        (
-            "a.json",
-            '{"dialect": "vl3d",',
-            "must be well-formed JSON (Expecting property name enclosed in double quotes",
-        ),
-        ("a.json", "", "must be well-formed JSON (Expecting value: line 1 column 1 (char 0))"),
-        ("a.yaml", "dialect: [vl3d", "must be well-formed YAML (while parsing a flow sequence in"),
-        ("a.toml", "dialect = ", "must be well-formed TOML (Invalid value (at "),
-        ("a.json", '{"dialect": 1, "dialect": 2}', "(the key 'dialect' is given twice in one object)"),
-        ("a.yml", "dialect: 1\ndialect: 2", "(the key 'dialect' is given twice in one object)"),
-        ("a.json", b"\xff\xfe\x00", "must be a file in UTF-8 ('utf-8' codec can't decode byte 0xff"),
-        ("a.json", "[" * 100_000, "must be well-formed JSON ("),
-        ("a.txt", "{}", "file = 'a.txt' must be named .json, .yaml, .yml, .toml"),
-        ("a.yaml", "", "a.yaml = None must be an object with exactly the keys 'dialect' and 'config'"),
-        ("a.json", '{"dialect": "vl3d"}', "must be an object with exactly the keys 'dialect' and 'config'"),
-        ("a.json", '{"dialect": "vl4d", "config": []}', "dialect = 'vl4d' must be one of 'vl3d', 'lighter', "),
-        ("a.json", '{"dialect": ["vl3d"], "config": []}', "a.json: dialect = ['vl3d'] must be a string"),
-    ],
-)
-def test_wrong_files(folder, name, content, message):
-    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert message in error("plan", name, "--epochs", 3)
-
-
-def test_unreadable_files(folder):
-    assert error("plan", "none.json", "--epochs", 3) == (
-        "file = 'none.json' must be a file that can be read (No such file or directory)"
-    )
-    (folder / "folder.json").mkdir()
-    assert error("plan", "folder.json", "--epochs", 3).endswith("must be a file that can be read (Is a directory)")
-    if os.geteuid() != 0:
-        (folder / "secret.json").touch(mode=0)
-        assert error("plan", "secret.json", "--epochs", 3).endswith("(Permission denied)")
 
 
 # What is wrong with the call
@@ -478,17 +409,12 @@ def test_the_model_says_which_parameter_is_of_which_layer(folder, models):
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("models", "must be of the form module:name"),
-        ("no_such_module:f", "must be the name of something that exists (No module named 'no_such_module')"),
-        ("models:g", "must be the name of something that exists (module 'models' has no attribute 'g')"),
-        ("models:number", "must be a function, not of the type int"),
         (
             "models:broken",
             "needs no arguments and works (ZeroDivisionError: division by zero, at models.py:13)",
         ),
         ("models:nothing", "must be a function that returns a Keras model (it returned None)"),
         ("models:bare", "model 'bare' is not built: give it an Input, or call it once, before scheduling it"),
-        ("broken:f", "(SyntaxError: "),
     ],
 )
 def test_wrong_models(models, reference, message):
@@ -558,9 +484,7 @@ def models(folder, monkeypatch):
         "def bare(): return keras.Sequential([keras.layers.Dense(2)], name='bare')\n"
         "def nothing(): pass\n"
         "def broken(): return 1 / 0\n"
-        "number = 3\n"
     )
-    (folder / "broken.py").write_text("def f(:\n")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "models", raising=False)
     return folder

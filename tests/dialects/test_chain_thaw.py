@@ -1,7 +1,6 @@
 """Chain-thaw: the order of the stages, their lengths and rates, errors."""
 
-import pytest
-from refreeze import InvalidSpec, NeedsModel, UnknownName, segments
+from refreeze import segments
 from refreeze.dialects.chain_thaw import DIALECT
 
 LAYERS = ["stem", "body/conv1", "body/bn", "body/conv10", "neck", "head"]
@@ -45,34 +44,3 @@ def test_containers_and_a_part_of_the_layers():
     assert policy.names - policy.frozen_at(0) == {"body/bn"}
     assert policy.names - policy.frozen_at(1) == {"body/conv1", "body/conv10"}  # the rest of a unit (NAM-4)
     assert policy.names - policy.frozen_at(2) == {"head"}
-
-
-BAD = [
-    ({}, InvalidSpec, "config = {} must be an object with the key 'epochs'"),
-    ({"epochs": 0}, InvalidSpec, "epochs = 0 must be int >= 1"),
-    ({"epochs": []}, InvalidSpec, "epochs = [] must be array of length >= 1"),
-    ({"epochs": [1, 0]}, InvalidSpec, "epochs[1] = 0 must be int >= 1"),
-    ({"epochs": [1, 1, 1]}, InvalidSpec, "epochs = [1, 1, 1] must be one number, or 4: one per stage but the last"),
-    ({"epochs": [1] * 5}, InvalidSpec, "epochs = [1, 1, 1, 1, 1] must be one number, or 4: one per stage but the last"),
-    ({"epochs": 1, "new": ["lstm3"]}, UnknownName, "new: unknown 'lstm3' (did you mean 'lstm2', 'lstm1'?)"),
-    ({"epochs": 1, "new": ["embed"], "layers": ["lstm1"]}, UnknownName, "new: unknown 'embed'; known are lstm1"),
-    ({"epochs": 1, "learning_rate": float("inf")}, InvalidSpec, "learning_rate = inf must be float <= 1.79"),
-    (
-        {"epochs": 1, "initial_learning_rate": float("inf")},
-        InvalidSpec,
-        "initial_learning_rate = inf must be float <= 1",
-    ),
-]
-
-
-@pytest.mark.parametrize(("config", "kind", "message"), BAD, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_bad_configuration_is_rejected_with_the_place_and_what_is_allowed(config, kind, message):
-    with pytest.raises(kind) as caught:
-        DIALECT.policy(config, FOUR, total=9)
-    assert type(caught.value) is kind
-    assert str(caught.value).startswith(message)
-
-
-def test_all_layers_need_names():
-    with pytest.raises(NeedsModel):
-        DIALECT.policy({"epochs": 1}, total=9)

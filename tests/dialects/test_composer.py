@@ -3,10 +3,9 @@
 import itertools
 from fractions import Fraction
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from refreeze import InvalidSpec, NeedsModel, UnknownName, segments
+from refreeze import segments
 from refreeze.dialects.composer import DIALECT
 from refreeze.dialects.fields import exactly_share
 
@@ -72,35 +71,3 @@ def test_a_share_is_exact(value):
     share = exactly_share("x", value)
     expected = Fraction(*map(int, value.split("/"))) if isinstance(value, str) else Fraction(round(value * 100), 100)
     assert share == expected
-
-
-BAD = [
-    ({"freeze_start": 1}, InvalidSpec, 'freeze_start = 1.0 must be in [0, 1), as a number or a string such as "1/3"'),
-    ({"freeze_start": "3/3"}, InvalidSpec, "freeze_start = '3/3' must be in [0, 1)"),
-    ({"freeze_start": "4/3"}, InvalidSpec, "freeze_start = '4/3' must be in [0, 1)"),
-    ({"freeze_start": -0.5}, InvalidSpec, "freeze_start = -0.5 must be float >= 0.0"),
-    ({"freeze_start": "1/0"}, InvalidSpec, "freeze_start = '1/0' must be str matching regex"),
-    ({"freeze_start": "1/3\n"}, InvalidSpec, "freeze_start = '1/3\\n' must be in [0, 1), as a number or a string"),
-    ({"freeze_start": "1/" + "9" * 5000}, InvalidSpec, "freeze_start = '1/999"),
-    ({"freeze_level": 1.5}, InvalidSpec, "freeze_level = 1.5 must be float <= 1.0"),
-    ({"freeze_level": "3/2"}, InvalidSpec, "freeze_level = '3/2' must be in [0, 1]"),
-    ({"freeze_level": True}, InvalidSpec, "freeze_level = True must be float | str"),
-    ({"freeze_level": float("nan")}, InvalidSpec, "freeze_level = nan must be float >= 0.0"),
-    ({"layers": []}, InvalidSpec, "layers = [] must be array of length >= 1"),
-    ({"layers": ["stem", "stem"]}, InvalidSpec, "layers = ['stem', 'stem'] must be distinct names"),
-    ({"layers": ["stm"]}, UnknownName, "layers: unknown 'stm' (did you mean 'stem'?)"),
-]
-
-
-@pytest.mark.parametrize(("config", "kind", "message"), BAD, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_bad_configuration_is_rejected_with_the_place_and_what_is_allowed(config, kind, message):
-    with pytest.raises(kind) as caught:
-        DIALECT.policy(config, ["stem", "head"], total=9)
-    assert type(caught.value) is kind
-    assert str(caught.value).startswith(message)
-
-
-def test_all_layers_need_names():
-    with pytest.raises(NeedsModel, match="layers = 'all' can be resolved only with"):
-        DIALECT.policy({}, total=9)
-    assert DIALECT.policy({"layers": ["a", "b"], "freeze_start": 0}, total=9).names == set()

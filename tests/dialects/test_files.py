@@ -1,6 +1,7 @@
 """Configuration files: the three formats, what they hold, what is wrong with them."""
 
 import json
+import os
 
 import pytest
 from refreeze import InvalidSpec
@@ -112,6 +113,10 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(InvalidSpec, match=r"a file that can be read \(Is a directory\)"):
         read(tmp_path / "folder.json")
+    if os.geteuid() != 0:
+        (tmp_path / "secret.json").touch(mode=0)
+        with pytest.raises(InvalidSpec, match=r"a file that can be read \(Permission denied\)"):
+            read(tmp_path / "secret.json")
 
 
 def test_a_configuration_is_not_written_in_a_format_that_nothing_here_writes():

@@ -3,7 +3,7 @@
 import brute_force
 import pytest
 from hypothesis import given
-from refreeze import InvalidSpec, NeedsModel, UnknownName, segments
+from refreeze import segments
 from refreeze.conformance.catalogue import CASES
 from refreeze.dialects.gradual import DIALECT
 
@@ -44,29 +44,3 @@ def test_without_a_rate_there_are_no_rates_and_the_factor_is_ulmfits():
     assert DIALECT.learning_rates({"groups": GROUPS}, LAYERS, total=9) is None
     rates = DIALECT.learning_rates({"learning_rate": 2.6}, ["a", "b"], total=9)
     assert rates.learning_rates_at(0) == {"a": 1.0, "b": 2.6}
-
-
-BAD = [
-    ({"groups": []}, InvalidSpec, "groups = [] must be array of length >= 1"),
-    ({"groups": [["stem"], []]}, InvalidSpec, "groups[1] = [] must be array of length >= 1"),
-    ({"groups": [["body"], ["body/bn"]]}, InvalidSpec, "groups = ['body/conv1', 'body/bn', 'body/conv10', 'body/bn'] "),
-    ({"groups": [["stm"]]}, UnknownName, "groups[0]: unknown 'stm' (did you mean 'stem'?)"),
-    ({"every": 0}, InvalidSpec, "every = 0 must be int >= 1"),
-    ({"every": True}, InvalidSpec, "every = True must be int"),
-    ({"learning_rate": float("inf")}, InvalidSpec, "learning_rate = inf must be float <= 1.79"),
-    ({"factor": float("inf")}, InvalidSpec, "factor = inf must be float <= 1.79"),
-    ({"factor": 0.9}, InvalidSpec, "factor = 0.9 must be float >= 1.0"),
-]
-
-
-@pytest.mark.parametrize(("config", "kind", "message"), BAD, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_bad_configuration_is_rejected_with_the_place_and_what_is_allowed(config, kind, message):
-    with pytest.raises(kind) as caught:
-        DIALECT.policy(config, LAYERS, total=9)
-    assert type(caught.value) is kind
-    assert str(caught.value).startswith(message)
-
-
-def test_layers_as_groups_need_names():
-    with pytest.raises(NeedsModel, match="groups = 'all' can be resolved only with"):
-        DIALECT.policy({}, total=9)

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName, segments, steps_per_epoch
+from refreeze import segments, steps_per_epoch
 from refreeze.conformance.cases.lighter import requests
 from refreeze.dialects import Run
 from refreeze.dialects.lighter import DIALECT, Freezer, freezers, policy
@@ -191,63 +191,3 @@ def test_epochs_convert_by_the_steps_in_an_epoch(request, per):
 def test_without_names_full_names_are_taken_as_they_are():
     freezer = Freezer(names=("a", "b"), except_names="b", until_step=3)
     assert policy([freezer], None, Run(total=9)).frozen_at(2) == {"a"}
-
-
-BAD = [
-    ([{}], InvalidSpec, "freezers[0] = {} must be an object with names or name_starts_with"),
-    ([{"until_step": 3}], InvalidSpec, "freezers[0] = {'until_step': 3} must be an object with names or name_"),
-    ([{"names": "head.b"}, {"names": []}], InvalidSpec, "freezers[1].names = [] must be array of length >= 1"),
-    ([{"names": ["head.b", 3]}], InvalidSpec, "freezers[0].names[1] = 3 must be str"),
-    ([{"names": 3}], InvalidSpec, "freezers[0].names = 3 must be str | array | null"),
-    ([{"names": ["head.b", "head.b"]}], InvalidSpec, "freezers[0].names = ['head.b', 'head.b'] must be distinct"),
-    ([{"names": "head.b", "until_step": True}], InvalidSpec, "freezers[0].until_step = True must be int | null"),
-    ([{"names": "head.b", "until_epoch": -1}], InvalidSpec, "freezers[0].until_epoch = -1 must be int >= 0"),
-    ([{"names": "head.b", "start_epoch": 1.5}], InvalidSpec, "freezers[0].start_epoch = 1.5 must be int | null"),
-    (
-        [{"names": "head.b", "unfreeze_every_n_epochs": 0}],
-        InvalidSpec,
-        "freezers[0].unfreeze_every_n_epochs = 0 must be int >= 1",
-    ),
-    ([{"modules": ["head"]}], InvalidSpec, "freezers[0] = {'modules': ['head']} must be an object without the key"),
-    ({"names": "head.b"}, InvalidSpec, "freezers = {'names': 'head.b'} must be array"),
-    ({"trainer": {}}, InvalidSpec, "trainer = {} must be an object with a list of callbacks"),
-    ({"trainer": None}, InvalidSpec, "trainer = None must be an object with a list of callbacks"),
-    ({"trainer": {"callbacks": ["x"]}}, InvalidSpec, "freezers[0] = 'x' must be object"),
-    (
-        [{"_target_": "a.B"}, {"_target_": "lighter.callbacks.Freezr", "names": "head.b"}],
-        InvalidSpec,
-        "callbacks[1]._target_ = 'lighter.callbacks.Freezr' must be one of 'lighter.callbacks.Freezer', ",
-    ),
-    *(
-        ([{"_target_": odd}, {"names": "head.b"}], InvalidSpec, f"callbacks[0]._target_ = {odd!r} must be a string")
-        for odd in (["lighter.callbacks.Freezer"], None, True, {})
-    ),
-    ([{"_target_": "a.B"}], InvalidSpec, "callbacks = ['a.B'] must be callbacks of which one at least is a lighter.c"),
-    ([{"names": ["head.x", "hed.b"]}], UnknownName, "freezers[0].names: unknown 'head.x' (did you mean 'head.w', "),
-    ([{"names": "head.b", "except_names": "hed.w"}], UnknownName, "freezers[0].except_names: unknown 'hed.w'"),
-    ([{"name_starts_with": ["enc", "x"]}], EmptySelection, "freezers[0].name_starts_with = 'x' matches no name"),
-    (
-        [{"names": "head.b", "except_name_starts_with": "x"}],
-        EmptySelection,
-        "freezers[0].except_name_starts_with = 'x' matches no name",
-    ),
-    (
-        [{"names": "head.b", "except_name_starts_with": "head"}],
-        EmptySelection,
-        "freezers[0] = {'names': 'head.b', 'except_name_starts_with': 'head'} matches no name",
-    ),
-]
-
-
-@pytest.mark.parametrize(("config", "kind", "message"), BAD, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_bad_configuration_is_rejected_with_the_place_and_what_is_allowed(config, kind, message):
-    with pytest.raises(kind) as caught:
-        DIALECT.policy(config, PARAMETERS, total=9)
-    assert type(caught.value) is kind
-    assert str(caught.value).startswith(message)
-
-
-@pytest.mark.parametrize("key", ["name_starts_with", "except_name_starts_with"])
-def test_a_prefix_needs_names(key):
-    with pytest.raises(NeedsModel, match=r"freezers\[0\] = \('enc',\) can be resolved only with"):
-        DIALECT.policy([{"names": "a", key: "enc"}], total=9)
