@@ -7,9 +7,10 @@ from typing import Any, get_args
 
 import pytest
 from refreeze import Segment
+from refreeze.choices import Switch
 from refreeze.keras.controller import Controller
 from refreeze.keras.model import layer_names
-from refreeze.keras.options import Options, Switch
+from refreeze.keras.options import Options
 from workload import BUILDERS, build, describe, stepper, timed
 
 SETS = 4

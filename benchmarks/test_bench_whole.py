@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 import pytest
 from refreeze import Policy, always, during, random_windows, round_robin, segments, stages
+from refreeze.choices import Switch
 from refreeze.dialects import dialect
 from refreeze.keras import FreezeSchedule
 from refreeze.keras.model import layer_names
-from refreeze.keras.options import Switch
 from workload import build, compile_fresh, data, describe, freeze
 
 PLAIN = "plain Keras, nothing frozen"

@@ -9,11 +9,12 @@ from typing import Any, get_args
 import keras
 import numpy as np
 from refreeze import Segment, segments
+from refreeze.choices import Switch
 from refreeze.dialects import dialect
 from refreeze.keras.controller import Controller
 from refreeze.keras.executor import execute, merge
 from refreeze.keras.model import layer_names, read
-from refreeze.keras.options import Options, Switch
+from refreeze.keras.options import Options
 
 BATCH = 16
 WINDOWS = 4

@@ -16,7 +16,7 @@ SOURCE = Path(refreeze.__file__).parent
 # Lowest first. A module may import those of lower rows; those of one row do not know each other, a package its own.
 LAYERS = (
     {"errors"},
-    {"policy", "rates", "loading", "reading", "writing"},
+    {"policy", "rates", "choices", "loading", "reading", "writing"},
     {"schedule"},
     {"windows", "selectors"},
     {""},  # the package itself: `from refreeze import …`
@@ -34,6 +34,7 @@ OTHERS = {
     "errors": set(),
     "policy": set(),
     "rates": set(),
+    "choices": set(),
     "limits": set(),
     "loading": set(),
     "reading": set(),

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -24,7 +24,7 @@ import refreeze
 from refreeze import audit as audits
 from refreeze import bench, segments_json
 from refreeze import plan as plans
-from refreeze.audit.judge import OptimizerState
+from refreeze.choices import BatchNorm, KerasOptimizerState, OptimizerState, SingleRates, Switch
 from refreeze.conformance import cli as conformance
 from refreeze.dialects import Dialect, dialect, dialects, files
 from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported, one_line
@@ -34,6 +34,11 @@ from refreeze.policy import SILENT, State
 from refreeze.schedule import operations
 from refreeze.writing import checked_target, write_whole
 
+_SPEC = typer.Argument(metavar="SPEC", help="The configuration: a JSON, YAML or TOML file.")
+_Names = Annotated[str | None, typer.Option(metavar="A,B,C", help="All that can be frozen, in order.")]
+_Model = Annotated[
+    str | None, typer.Option(metavar="MODULE:FUNCTION", help="In place of names: it returns a Keras model.")
+]
 _USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
 """What a wrong call of a command raises; typer does not export it."""
 _MOST_SEGMENTS = 40
@@ -96,17 +101,13 @@ def _start(
 @app.command()
 def plan(
     context: typer.Context,
-    spec: Annotated[
-        str | None, typer.Argument(metavar="SPEC", help="The configuration: a JSON, YAML or TOML file.")
-    ] = None,
+    spec: Annotated[str | None, _SPEC] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="The length of the run, in epochs.")] = None,
     steps_per_epoch: Annotated[
         int | None, typer.Option(min=1, help="The steps in an epoch, for a dialect that counts steps.")
     ] = None,
-    names: Annotated[str | None, typer.Option(metavar="A,B,C", help="All that can be frozen, in order.")] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="In place of names: it returns a Keras model.")
-    ] = None,
+    names: _Names = None,
+    model: _Model = None,
     format: Annotated[Literal["text", "json", "png", "svg"], typer.Option(help="What to write.")] = "text",  # noqa: A002
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write, if not to the terminal.")] = None,
     list_: Annotated[
@@ -119,7 +120,7 @@ def plan(
         return
     if spec is None or epochs is None:
         raise _USAGE_ERROR("Missing argument 'SPEC'." if spec is None else "Missing option '--epochs'.", context)
-    asked = refreeze.read(spec)
+    asked = plans.read(spec)
     language, per = asked.dialect, _steps(steps_per_epoch, asked.dialect)
     total, length = (epochs, "") if language.unit == "epochs" else (epochs * per, f" ({epochs:,} epochs of {per:,})")
     tree = _tree(names, model)
@@ -161,19 +162,16 @@ def _steps(steps_per_epoch: int | None, *languages: Dialect) -> int:
 
 @app.command()
 def convert(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="The configuration: a JSON, YAML or TOML file.")],
+    spec: Annotated[str, _SPEC],
     to: Annotated[str, typer.Option(metavar="DIALECT", help="The dialect to say it in.")],
     epochs: Annotated[int, typer.Option(min=1, help="The length of the run, in epochs.")],
     steps_per_epoch: Annotated[
         int | None, typer.Option(min=1, help="The steps in an epoch, if one of the two dialects counts steps.")
     ] = None,
-    names: Annotated[str | None, typer.Option(metavar="A,B,C", help="All that can be frozen, in order.")] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="In place of names: it returns a Keras model.")
-    ] = None,
+    names: _Names = None,
+    model: _Model = None,
     rates: Annotated[
-        Literal["refuse", "ignore"],
-        typer.Option(help="Learning rates of single names: refuse them, or leave them out."),
+        SingleRates, typer.Option(help="Learning rates of single names: refuse them, or leave them out.")
     ] = "refuse",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write, as .yaml or .json, if not to the terminal.")
@@ -182,7 +180,7 @@ def convert(
     """Say a configuration in another dialect, with the same meaning in every epoch or step of one run."""
     from refreeze import convert as converting
 
-    asked, target = refreeze.read(spec), dialect(to)
+    asked, target = plans.read(spec), dialect(to)
     converting.writer(target)
     here, per = asked.dialect, _steps(steps_per_epoch, asked.dialect, target)
     tree, parameters = _tree(names, model), None
@@ -221,10 +219,7 @@ def _names(language: Dialect, names: str | None, tree: Any) -> Sequence[str] | N
         if "" in found:
             raise InvalidSpec("--names", names, "names separated by commas, none of them empty")
         return list(checked_names("--names", found))
-    if tree is None:
-        return None
-    declared: Sequence[str] = tree.layer_names if language.names == "layers" else tree.variable_names
-    return declared
+    return None if tree is None else tree.declared(language.names)
 
 
 def _cost(found: plans.Plan, tree: Any) -> dict[str, Any]:
@@ -238,13 +233,13 @@ def _cost(found: plans.Plan, tree: Any) -> dict[str, Any]:
     }
     if tree is not None:
         from refreeze.keras.flags import Flags
-        from refreeze.keras.options import Options, Switch
+        from refreeze.keras.options import Options
 
         flags = Flags(tree, found.policy.names)
         steps = [(flags.signature(frozen), inference) for frozen, inference in visits]
         cost["traces"] = {"rebuild": len(steps), "cached": plans.traces(steps, Options.cache_size)}
         cost["traces"]["cached, all kept"] = len({*steps})
-        cost["traces"] |= {switch: min(1, len(steps)) for switch in ("masked", "auto") if switch in get_args(Switch)}
+        cost["traces"] |= dict.fromkeys(("masked", "auto"), min(1, len(steps)))
     return cost
 
 
@@ -370,16 +365,15 @@ def run(
         Literal["tensorflow", "jax", "torch"] | None, typer.Option(help="What runs Keras, if not what Keras says.")
     ] = None,
     switch: Annotated[
-        Literal["auto", "cached", "masked", "rebuild"],
-        typer.Option(help="Keep train steps and put them back, or make a new one each time."),
+        Switch, typer.Option(help="Keep train steps and put them back, or make a new one each time.")
     ] = "cached",
     cache_size: Annotated[int, typer.Option(min=1, help="How many train steps to keep.")] = 16,
     optimizer_state: Annotated[
-        Literal["keep", "reset", "reset_unfrozen", "per_variable", "per_variable_reset"],
+        KerasOptimizerState,
         typer.Option(help="What a switch does to the optimizer, and whose updates it counts (EXE-4, EXE-13)."),
     ] = "keep",
     rates: Annotated[
-        Literal["refuse", "ignore"],
+        SingleRates,
         typer.Option(help="Learning rates of single names, which no Keras optimizer has: refuse them, or ignore them."),
     ] = "refuse",
     seed: Annotated[int, typer.Option(min=0, help="Of weights, data order and dropout.")] = 0,
@@ -396,15 +390,16 @@ def run(
         _choose(backend)
     try:
         from refreeze.job import run as job
+        from refreeze.job.inputs import Settings
+        from refreeze.keras.options import Options
     except ImportError as error:
         raise Unsupported(f"run needs Keras and what runs it: pip install 'refreeze[run]' ({error})") from None
-    raise typer.Exit(
-        job.run(
-            spec=spec, epochs=epochs, model=model, data=data, switch=switch, cache_size=cache_size,
-            optimizer_state=optimizer_state, rates=rates, seed=seed, out=out, checkpoint_every=checkpoint_every,
-            resume=resume, quiet=quiet,
-        )
+    options = Options(switch=switch, cache_size=cache_size, optimizer_state=optimizer_state, rates=rates)
+    settings = Settings(
+        spec=spec, epochs=epochs, model=model, data=data, options=options, seed=seed, out=out,
+        checkpoint_every=checkpoint_every, resume=resume, quiet=quiet,
     )  # fmt: skip
+    raise typer.Exit(job.run(settings))
 
 
 @app.command("audit")
@@ -415,7 +410,7 @@ def audit_run(
     steps_per_epoch: Annotated[
         int | None, typer.Option(min=1, help="The steps in an epoch, if not as recorded.")
     ] = None,
-    batch_norm: Annotated[plans.BatchNorm, typer.Option(help="What statistics of frozen layers do (BN-1).")] = "keras",
+    batch_norm: Annotated[BatchNorm, typer.Option(help="What statistics of frozen layers do (BN-1).")] = "keras",
     optimizer_state: Annotated[OptimizerState, typer.Option(help="What a switch does to slots (EXE-4).")] = "keep",
     unused: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A layer or parameter that the loss does not use.")

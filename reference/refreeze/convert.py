@@ -10,8 +10,9 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
+from refreeze.choices import SingleRates
 from refreeze.dialects import Dialect, dialect, dialects
 from refreeze.errors import Inexpressible, InvalidSpec, NeedsModel, UnknownName
 from refreeze.plan import Configuration, configuration, plan
@@ -45,7 +46,7 @@ def convert(
     total: int,
     steps_per_epoch: int = 1,
     parameters: Mapping[str, Sequence[str]] | None = None,
-    rates: Literal["refuse", "ignore"] = "refuse",
+    rates: SingleRates = "refuse",
 ) -> Any:
     """Return a configuration in the dialect ``to``, as plain data, that means the same in one run, tick by tick.
 

@@ -20,8 +20,6 @@ from refreeze.rates import Rates
 from refreeze.schedule import Segment, segments
 
 Unit = Literal["epochs", "steps"]
-BatchNorm = Literal["keras", "batch", "batch_fixed", "inference"]
-"""The policies of BN-1, which engines and the audit take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,9 @@ from refreeze.cli import app
 from refreeze.dialects import vl3d
 from refreeze.job import digits, inputs
 from refreeze.job import run as job
+from refreeze.job.inputs import Settings
 from refreeze.keras.guard import FrozenGuard, FrozenMoved
+from refreeze.keras.options import Options
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.engine
@@ -87,7 +89,7 @@ def test_a_schedule_in_steps_over_parameters_switches_inside_of_epochs(tmp_path:
     (tmp_path / "spec.yaml").write_text(json.dumps(freezers))
     out = tmp_path / "out"
     arguments = {"model": "test_run:model", "data": "test_run:data", "quiet": True, "out": str(out), "epochs": 3}
-    assert job.run(spec=str(tmp_path / "spec.yaml"), **arguments) == 0
+    assert job.run(Settings(spec=str(tmp_path / "spec.yaml"), **arguments)) == 0
     report = json.loads((out / "report.json").read_text())
     assert (report["unit"], report["total"], report["epochs_trained"]) == ("steps", 6, 3)
     assert [(item["start"], item["stop"], item["frozen_parameters"]) for item in report["segments"]] == [
@@ -101,15 +103,15 @@ def test_a_schedule_in_steps_over_parameters_switches_inside_of_epochs(tmp_path:
     assert first["first_step_seconds"] > first["step_seconds"] > 0
     assert (report["whole_step_seconds"], second["break_even_steps"]) == (None, None)  # nothing trained everything
     with pytest.raises(InvalidSpec, match="must be absent: a schedule in steps is one fit"):
-        job.run(spec=str(tmp_path / "spec.yaml"), **arguments, resume=True)
+        job.run(Settings(spec=str(tmp_path / "spec.yaml"), **arguments, resume=True))
 
 
 def test_rates_of_single_layers_are_ignored_if_asked_and_the_report_says_so(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text("dialect: freezeout\nconfig: {}\n")
     arguments = {"spec": str(tmp_path / "spec.yaml"), "model": "test_run:model", "data": "test_run:data", "epochs": 1}
     with pytest.raises(Unsupported, match="--rates ignore"):
-        job.run(**arguments, out=str(tmp_path / "refused"), quiet=True)
-    assert job.run(**arguments, out=str(tmp_path / "out"), quiet=True, rates="ignore") == 0
+        job.run(Settings(**arguments, out=str(tmp_path / "refused"), quiet=True))
+    assert job.run(Settings(**arguments, out=str(tmp_path / "out"), quiet=True, options=Options(rates="ignore"))) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["rates_ignored"] == ["head", "one", "two"]
     assert [item["start"] for item in report["segments"]] == [0]
@@ -174,7 +176,9 @@ def test_a_fit_that_fails_is_one_error_that_names_the_users_line_and_loses_no_ep
 ) -> None:
     path, out = spec(tmp_path, [{"layers": ["one"], "training_interval": [0, 1]}]), tmp_path / "new" / "out"
     with pytest.raises(InvalidSpec) as raised:
-        job.run(spec=path, epochs=2, model=f"test_run:{model}", data="test_run:data", out=str(out), quiet=True)
+        job.run(
+            Settings(spec=path, epochs=2, model=f"test_run:{model}", data="test_run:data", out=str(out), quiet=True)
+        )
     expected = r"--data = 'float32 \(48, 8, 8, 1\), int64 \(48,\)' must be what the model can be trained on"
     assert re.fullmatch(rf"{expected} \({reason}\)", str(raised.value))
     assert (sorted(path.name for path in out.iterdir()) if out.exists() else []) == left
@@ -196,7 +200,9 @@ def test_one_seed_is_one_result(tmp_path: Path) -> None:
     arguments = {"spec": spec(tmp_path, [{"layers": ["one"], "training_interval": [1, 2]}]), "epochs": 3, "quiet": True,
                  "model": "test_run:model", "data": "test_run:data"}  # fmt: skip
     for number, switch in enumerate(("cached", "cached", "rebuild")):
-        assert job.run(**arguments, seed=5, switch=switch, out=str(tmp_path / str(number))) == 0
+        assert (
+            job.run(Settings(**arguments, seed=5, options=Options(switch=switch), out=str(tmp_path / str(number)))) == 0
+        )
     histories = [(tmp_path / str(number) / "history.json").read_text() for number in range(3)]
     assert histories[0] == histories[1] == histories[2]
 
@@ -286,7 +292,7 @@ def test_bad_input_is_refused_before_anything_is_trained_or_written(
     tmp_path: Path, arguments: dict[str, Any], kind: type[ScheduleError], message: str
 ) -> None:
     with pytest.raises(kind) as raised:
-        job.run(**arguments, out=str(tmp_path / "out"), quiet=True)
+        job.run(Settings(**arguments, out=str(tmp_path / "out"), quiet=True))
     assert message in str(raised.value)
     assert not (tmp_path / "out").exists()
 
@@ -333,7 +339,7 @@ def subclassed() -> Any:
 def test_images_may_have_any_size_that_the_model_takes(model: Callable[[], Any], tmp_path: Path) -> None:
     freeze = spec(tmp_path, [{"layers": ["two"], "training_interval": [0, 1]}])
     arguments = {"model": f"test_run:{model.__name__}", "data": "test_run:data", "epochs": 1, "quiet": True}
-    assert job.run(spec=freeze, **arguments, out=str(tmp_path / "out")) == 0
+    assert job.run(Settings(spec=freeze, **arguments, out=str(tmp_path / "out"))) == 0
 
 
 def too_wide() -> Any:

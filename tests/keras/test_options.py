@@ -8,7 +8,7 @@ import pytest
 from refreeze import InvalidSpec, always
 from refreeze.keras import FreezeSchedule, FreezeTrainingExecutor, TrainingHandler, execute
 from refreeze.keras.executor import RunKeywords, RunOptions
-from refreeze.keras.options import Keywords, Options, ScheduleKeywords, ScheduleOptions
+from refreeze.keras.options import Keywords, Options
 
 pytestmark = pytest.mark.engine
 TAKERS = {
@@ -46,7 +46,7 @@ TAKERS = {
 )
 def test_a_wrong_option_is_refused_when_it_is_given(taker: str, options: dict[str, Any], message: str) -> None:
     (name,) = options
-    known = ScheduleOptions if taker == "callback" else RunOptions
+    known = Options if taker == "callback" else RunOptions
     if name not in get_type_hints(known) and not (name == "on_segment" and taker in ("execute", "callback")):
         with pytest.raises(TypeError, match=name):
             TAKERS[taker](**options)
@@ -64,5 +64,4 @@ def test_a_wrong_specification_is_refused_when_it_is_given(make: Any) -> None:
 
 def test_the_keywords_are_the_fields() -> None:
     assert get_type_hints(Keywords) == get_type_hints(Options)
-    assert get_type_hints(ScheduleKeywords) == get_type_hints(ScheduleOptions)
     assert get_type_hints(RunKeywords) == get_type_hints(RunOptions)

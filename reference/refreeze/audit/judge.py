@@ -21,8 +21,9 @@ from operator import attrgetter, ne
 from typing import Any, Literal
 
 from refreeze.audit.record import Entry, Header, Reader, Start, Step
+from refreeze.choices import BatchNorm, OptimizerState
 from refreeze.errors import UnknownName, one_line
-from refreeze.plan import BatchNorm, Plan
+from refreeze.plan import Plan
 from refreeze.schedule import Segment
 
 Kind = Literal[
@@ -44,7 +45,6 @@ KINDS: dict[Kind, str] = {
     "changed-at-resume": "it was another one after the resume (RES-2)",
 }
 """What each kind of fault is, with the clause that it breaks."""
-OptimizerState = Literal["keep", "per_variable", "reset", "reset_unfrozen"]
 MOST_FAULTS = 1_000
 """Faults that are listed; the others are counted."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from refreeze.errors import InvalidSpec
 from refreeze.keras.checkpoint import Checkpointer, make_folder
 from refreeze.keras.model import declared_names
 from refreeze.keras.optimizer import check_single_rates
-from refreeze.keras.options import ScheduleOptions
+from refreeze.keras.options import Options
 from refreeze.loading import call_object
 from refreeze.plan import Configuration, Plan, configuration, plan, read
 from refreeze.policy import check_int
@@ -33,10 +33,37 @@ def default(name: str) -> Any:
     return getattr(digits, name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a user asks of a run; ``check`` checks all of it but the ``options``, which check themselves."""
+
+    spec: str | None = None
+    """A configuration file of any dialect."""
+    epochs: int | None = None
+    """How many to train, an integer >= 0; 24 by default."""
+    model: str | None = None
+    """``module:function``, of a function that returns a compiled Keras model."""
+    data: str | None = None
+    """``module:function``, of one that returns ``(x, y)`` or ``((x, y), (x_test, y_test))``, arrays."""
+    options: Options = field(default_factory=Options)
+    """How the schedule is run."""
+    seed: int = 0
+    """Of weights, data order and dropout, in [0, 2**32)."""
+    out: str | None = None
+    """The folder to write to, new or empty; by default a new ``refreeze-out``."""
+    checkpoint_every: int | None = None
+    """Keep a checkpoint after so many epochs >= 1, besides one at the end of each segment."""
+    resume: bool = False
+    """Go on from the last checkpoint in ``out``, to the same weights and history as if nothing had happened (RES-2)."""
+    quiet: bool = False
+    """Print nothing."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The inputs of a run."""
 
+    settings: Settings
     asked: Configuration
     plan: Plan
     epochs: int
@@ -62,38 +89,28 @@ class Inputs:
                     path.rmdir()
 
 
-def check(
-    *,
-    spec: str | None,
-    epochs: int | None,
-    model: str | None,
-    data: str | None,
-    options: ScheduleOptions,
-    seed: int,
-    out: str | None,
-    checkpoint_every: int | None,
-    resume: bool,
-) -> Inputs:
+def check(settings: Settings) -> Inputs:
     """Return the inputs; raises the ``ScheduleError`` that says which is wrong."""
+    seed, every = settings.seed, settings.checkpoint_every
     if type(seed) is not int or not 0 <= seed < 2**32:
         raise InvalidSpec("--seed", seed, "an integer in [0, 2**32)")
-    if checkpoint_every is not None:
-        check_int("--checkpoint-every", checkpoint_every, 1)
-    total = check_int("--epochs", default("EPOCHS") if epochs is None else epochs)
-    asked = configuration(default("SCHEDULE"), "vl3d") if spec is None else read(spec)
+    if every is not None:
+        check_int("--checkpoint-every", every, 1)
+    epochs = check_int("--epochs", default("EPOCHS") if settings.epochs is None else settings.epochs)
+    asked = configuration(default("SCHEDULE"), "vl3d") if settings.spec is None else read(settings.spec)
     in_steps = asked.dialect.unit == "steps"
-    if in_steps and (resume or checkpoint_every is not None):
+    if in_steps and (settings.resume or every is not None):
         raise InvalidSpec("--resume, --checkpoint-every", asked.dialect.name, "absent: a schedule in steps is one fit")
-    folder = _folder(out, resume)
+    folder = _folder(settings.out, settings.resume)
     keras.utils.set_random_seed(seed)
-    network = _model(model)
-    arrays = _data(data, network)
+    network = _model(settings.model)
+    arrays = _data(settings.data, network)
     steps = steps_per_epoch(len(arrays[0]), BATCH_SIZE)
     names = declared_names(network, asked.dialect.names)
-    found = plan(asked, names, total=total * (steps if in_steps else 1), steps_per_epoch=steps)
-    check_single_rates(found.rates, options.rates)
-    keeper = None if in_steps else Checkpointer(folder / CHECKPOINTS, every=checkpoint_every)
-    return Inputs(asked, found, total, network, arrays, folder, keeper)
+    found = plan(asked, names, total=epochs * (steps if in_steps else 1), steps_per_epoch=steps)
+    check_single_rates(found.rates, settings.options.rates)
+    keeper = None if in_steps else Checkpointer(folder / CHECKPOINTS, every=every)
+    return Inputs(settings, asked, found, epochs, network, arrays, folder, keeper)
 
 
 def _model(reference: str | None) -> Any:

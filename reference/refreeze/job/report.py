@@ -42,9 +42,9 @@ class Trained:
     """The segments trained, in order."""
 
 
-def write(given: Inputs, outcome: Trained, settings: dict[str, Any]) -> None:
+def write(given: Inputs, outcome: Trained) -> None:
     """Write ``history.json``, ``report.json`` and ``timeline.png``, each whole or not at all."""
-    found, language = given.plan, given.asked.dialect
+    found, language, settings = given.plan, given.asked.dialect, given.settings
     whole_step = whole_step_seconds(outcome.reports)
     report = {
         "refreeze": refreeze.__version__,
@@ -53,7 +53,9 @@ def write(given: Inputs, outcome: Trained, settings: dict[str, Any]) -> None:
         "python": platform.python_version(),
         "dialect": language.name,
         "config": msgspec.to_builtins(given.asked.config),
-        **settings,
+        "seed": settings.seed,
+        "switch": settings.options.switch,
+        "optimizer_state": settings.options.optimizer_state,
         "rates_ignored": sorted(found.rates.names) if found.rates else [],
         "unit": found.unit,
         "total": found.total,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -15,7 +16,6 @@ from refreeze.job import inputs, report
 from refreeze.keras.callback import FreezeSchedule
 from refreeze.keras.executor import RunOptions, merge, train
 from refreeze.keras.guard import FrozenGuard, FrozenMoved
-from refreeze.keras.options import Keywords, OptimizerState, ScheduleOptions, SingleRates, Switch
 from refreeze.loading import described
 from refreeze.schedule import Segment
 
@@ -48,58 +48,27 @@ _COLUMNS = (
 )
 
 
-def run(
-    *,
-    spec: str | None = None,
-    epochs: int | None = None,
-    model: str | None = None,
-    data: str | None = None,
-    switch: Switch = "cached",
-    cache_size: int = 16,
-    optimizer_state: OptimizerState = "keep",
-    rates: SingleRates = "refuse",
-    seed: int = 0,
-    out: str | None = None,
-    checkpoint_every: int | None = None,
-    resume: bool = False,
-    quiet: bool = False,
-) -> int:
+def run(settings: inputs.Settings) -> int:
     """Run the main job and return the exit code: 0, or 130 after Ctrl-C.
 
-    Without arguments: a small convolutional network, pretrained on the digits 0-4, is fine-tuned on 5-9, gradually,
-    then in round robin. Writes ``timeline.png``, ``history.json`` and ``report.json`` into a folder, also if training
-    is interrupted or fails after an epoch; a folder in which nothing was written is removed again.
-
-    Args:
-        spec: a configuration file of any dialect.
-        epochs: how many to train, an integer >= 0; 24 by default.
-        model: ``module:function``, of a function that returns a compiled Keras model.
-        data: ``module:function``, of one that returns ``(x, y)`` or ``((x, y), (x_test, y_test))``, arrays.
-        switch, cache_size, optimizer_state, rates: as in ``ScheduleOptions``.
-        seed: of weights, data order and dropout, in [0, 2**32).
-        out: the folder to write to, new or empty; by default a new ``refreeze-out``.
-        checkpoint_every: keep a checkpoint after so many epochs >= 1, besides one at the end of each segment.
-        resume: go on from the last checkpoint in ``out``, to the same weights and history as if nothing had
-            happened (RES-2).
-        quiet: print nothing.
+    With the settings as they are by default, a small convolutional network, pretrained on the digits 0-4, is
+    fine-tuned on 5-9, gradually, then in round robin. Writes ``timeline.png``, ``history.json`` and ``report.json``
+    into a folder, also if training is interrupted or fails after an epoch; a folder in which nothing was written is
+    removed again.
 
     Raises ``ScheduleError`` for what is wrong with the input, before anything is trained or written; ``InvalidSpec``
     also for a model and data that turn out not to train together.
     """
-    options = ScheduleOptions(switch=switch, cache_size=cache_size, optimizer_state=optimizer_state, rates=rates)
-    given = inputs.check(
-        spec=spec, epochs=epochs, model=model, data=data, options=options, seed=seed, out=out,
-        checkpoint_every=checkpoint_every, resume=resume,
-    )  # fmt: skip
-    console = Console(quiet=quiet)
+    given = inputs.check(settings)
+    console = Console(quiet=settings.quiet)
     with given.folder_made():
-        if model is None and not (resume and given.keeper and given.keeper.found()):
+        if settings.model is None and not (settings.resume and given.keeper and given.keeper.found()):
             console.print("Pretraining the embedded network on the digits 0-4 …")
             inputs.default("pretrain")(given.network)
         console.print(plot.text(given.plan.segments, given.plan.names, console.width))
-        outcome = _train(given, options, seed, resume, console)
+        outcome = _train(given, console)
         if outcome.failure is None or outcome.epochs_trained:
-            report.write(given, outcome, {"seed": seed, "switch": switch, "optimizer_state": optimizer_state})
+            report.write(given, outcome)
     if outcome.failure is not None:
         raise outcome.failure
     console.print(report.table(outcome.reports, given.plan.unit))
@@ -113,16 +82,14 @@ def run(
     return 130 if outcome.interrupted else 0
 
 
-def _train(given: inputs.Inputs, options: ScheduleOptions, seed: int, resume: bool, console: Console) -> report.Trained:
+def _train(given: inputs.Inputs, console: Console) -> report.Trained:
     """Train as planned; what ends it early is part of the outcome, so that nothing trained is lost."""
-    network, keeper = given.network, given.keeper
-    chosen: Keywords = {
-        "switch": options.switch, "cache_size": options.cache_size, "optimizer_state": options.optimizer_state
-    }  # fmt: skip
+    settings, network, keeper = given.settings, given.network, given.keeper
+    options = asdict(settings.options)
     x, y, test = given.data
     guard, interrupted, failure = FrozenGuard(), False, None
     in_steps = FreezeSchedule(
-        given.plan.policy, unit=given.plan.unit, on_segment=lambda segment: guard.segment_begins(), **chosen
+        given.plan.policy, unit=given.plan.unit, on_segment=lambda segment: guard.segment_begins(), **options
     )
     reports = in_steps.reports
     begun = time.perf_counter()
@@ -131,7 +98,7 @@ def _train(given: inputs.Inputs, options: ScheduleOptions, seed: int, resume: bo
 
         def on_segment(segment: Segment) -> None:
             # The order of the data depends on where the run is, not on where it was begun (RES-2).
-            keras.utils.set_random_seed((seed + segment.start) % 2**32)
+            keras.utils.set_random_seed((settings.seed + segment.start) % 2**32)
             watch.segment_begins(segment)
 
         def fit(length: int, *more: Any) -> Any:
@@ -150,7 +117,7 @@ def _train(given: inputs.Inputs, options: ScheduleOptions, seed: int, resume: bo
             if keeper is None:
                 fit(given.epochs, in_steps)
             else:
-                how = RunOptions(checkpoint=keeper, resume=resume, **chosen)
+                how = RunOptions(checkpoint=keeper, resume=settings.resume, **options)
                 train(network, given.plan, fit, how, on_segment, reports)
         except KeyboardInterrupt:
             interrupted = True

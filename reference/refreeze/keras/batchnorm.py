@@ -30,10 +30,10 @@ from typing import Any, Literal, get_args
 
 import keras
 
+from refreeze.choices import BatchNorm
 from refreeze.errors import InvalidSpec, UnknownName
 from refreeze.keras import private
 from refreeze.keras.model import ModelTree
-from refreeze.plan import BatchNorm
 from refreeze.schedule import Segment
 
 Mode = Literal["as keras does", "train", "fixed", "inference"]

@@ -12,11 +12,12 @@ from typing import Any, Unpack
 
 import keras
 
+from refreeze.choices import check_listener
 from refreeze.errors import InvalidSpec, Unsupported
 from refreeze.keras import model as models
 from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
 from refreeze.keras.optimizer import check_single_rates
-from refreeze.keras.options import ScheduleKeywords, ScheduleOptions, check_listener
+from refreeze.keras.options import Keywords, Options
 from refreeze.keras.report import SegmentReport, SegmentRun
 from refreeze.plan import Unit, asked, plan
 from refreeze.policy import Policy, check_int
@@ -43,7 +44,7 @@ class FreezeSchedule(keras.callbacks.Callback):
         unit: what a tick of a ``Policy`` is, "epochs" (the default) or "steps".
         steps_per_epoch: is needed for schedules in steps if the data do not say how many batches they have, >= 1.
         on_segment: is called with each segment when it has begun, before its first step.
-        options: the fields of ``ScheduleOptions``.
+        options: the fields of ``Options``.
 
     Raises a ``ScheduleError`` for a configuration when the callback is made; for what depends on the model and the data
     when the training begins, before anything is changed. ``Unsupported``, besides what ``Controller`` raises: a
@@ -61,14 +62,14 @@ class FreezeSchedule(keras.callbacks.Callback):
         unit: Unit | None = None,
         steps_per_epoch: int | None = None,
         on_segment: Callable[[Segment], None] | None = None,
-        **options: Unpack[ScheduleKeywords],
+        **options: Unpack[Keywords],
     ) -> None:
         super().__init__()
         self._spec, self._unit = asked(spec, dialect, unit)
         if steps_per_epoch is not None:
             check_int("steps_per_epoch", steps_per_epoch, 1)
         self._given_steps, self._on_segment = steps_per_epoch, on_segment
-        self._options = ScheduleOptions(**options)
+        self._options = Options(**options)
         check_listener(on_segment)
         self.schedule: tuple[Segment, ...] = ()
         self.reports: list[SegmentReport] = []

@@ -36,11 +36,11 @@ from msgspec import Meta, Struct
 
 import refreeze
 from refreeze import segments_json
+from refreeze.choices import KerasOptimizerState
 from refreeze.errors import CheckpointError, InvalidSpec, Unsupported
 from refreeze.keras import backends, own_counts
 from refreeze.keras import optimizer as optimizers
 from refreeze.keras.model import ModelTree, read
-from refreeze.keras.options import OptimizerState
 from refreeze.policy import check_int
 from refreeze.reading import MEBIBYTE, open_regular
 from refreeze.schedule import Segment, check_same_past, cut
@@ -130,7 +130,7 @@ class Checkpointer:
         return sorted(named, key=_epoch_of, reverse=True)
 
     def begin(
-        self, model: Any, schedule: Sequence[Segment], *, resume: bool, optimizer_state: OptimizerState = "keep"
+        self, model: Any, schedule: Sequence[Segment], *, resume: bool, optimizer_state: KerasOptimizerState = "keep"
     ) -> Saved | None:
         """Put model and optimizer into the state of the newest whole checkpoint, with ``resume`` and if there is any.
 
@@ -165,7 +165,7 @@ class Checkpointer:
         return state
 
     def _newest_whole(
-        self, found: Sequence[Path], model: Any, schedule: Sequence[Segment], optimizer_state: OptimizerState
+        self, found: Sequence[Path], model: Any, schedule: Sequence[Segment], optimizer_state: KerasOptimizerState
     ) -> tuple[Path, Saved, list[np.ndarray[Any, Any]]]:
         """Return the newest of ``found`` that fits, with its state and arrays; nothing is changed if none does."""
         unusable: list[CheckpointError] = []

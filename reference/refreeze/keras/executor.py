@@ -13,12 +13,13 @@ from typing import Any, Unpack
 
 import keras
 
+from refreeze.choices import check_listener
 from refreeze.dialects import vl3d
 from refreeze.errors import InvalidSpec, ScheduleError
 from refreeze.keras import model as models
 from refreeze.keras.checkpoint import Checkpointer
 from refreeze.keras.controller import Controller, log_frozen_summary, log_segment
-from refreeze.keras.options import Keywords, Options, check_listener
+from refreeze.keras.options import Keywords, Options
 from refreeze.keras.report import SegmentReport, SegmentRun
 from refreeze.plan import Configuration, Plan, configuration, plan
 from refreeze.policy import Policy, check_int

@@ -100,6 +100,10 @@ class ModelTree:
         }
         return Names(self.variables, aliases)
 
+    def declared(self, kind: Literal["layers", "parameters"]) -> Names:
+        """Return what names of that kind a schedule may have for the model; raises as ``variables`` does."""
+        return self.layer_names if kind == "layers" else self.variable_names
+
     @cached_property
     def named(self) -> dict[str, Node]:
         """The layers that own weights, by path and by alias."""
@@ -185,10 +189,5 @@ def layer_names(model: Any) -> Names:
 
 
 def declared_names(model: Any, kind: Literal["layers", "parameters"]) -> Names:
-    """Return what names of that kind a schedule may have for ``model``, in declaration order."""
-    return layer_names(model) if kind == "layers" else variable_names(model)
-
-
-def variable_names(model: Any) -> Names:
-    """Return the names of the variables that can be trained, in declaration order; raises as ``variables`` does."""
-    return read(model).variable_names
+    """Return ``ModelTree.declared`` of ``model``; raises as ``read`` does, too."""
+    return read(model).declared(kind)

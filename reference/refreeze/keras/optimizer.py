@@ -21,10 +21,10 @@ from typing import Any
 
 import keras
 
+from refreeze.choices import KerasOptimizerState, SingleRates
 from refreeze.errors import Unsupported
 from refreeze.keras import backends, own_counts, private
 from refreeze.keras.model import ModelTree
-from refreeze.keras.options import OptimizerState, SingleRates
 from refreeze.rates import Rates
 
 _log = logging.getLogger("refreeze")
@@ -32,7 +32,7 @@ _COUNTING = ("per_variable", "per_variable_reset")
 _RESETTING = ("reset_unfrozen", "per_variable_reset")
 
 
-def check(model: Any, state: OptimizerState, sets_rate: bool) -> None:
+def check(model: Any, state: KerasOptimizerState, sets_rate: bool) -> None:
     """Raise unless the model is compiled with an optimizer that can go through a schedule exactly; change nothing.
 
     ``Unsupported`` for a model that is not compiled, for ``use_ema`` (EXE-12: Keras then writes the averages into the
@@ -166,7 +166,7 @@ def _contents(state: dict[str, Any]) -> tuple[dict[str, list[Any]], dict[str, di
     return lists, {key: dict(value) for key, value in state.items() if isinstance(value, dict)}
 
 
-def prepare(tree: ModelTree, state: OptimizerState) -> None:
+def prepare(tree: ModelTree, state: KerasOptimizerState) -> None:
     """Build the optimizer as ``prebuild`` does, and have it count as ``state`` says (EXE-13).
 
     Updates that were counted in an earlier run count on. Of an optimizer that has been used without counts, each

@@ -23,8 +23,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from refreeze.choices import BatchNorm
 from refreeze.errors import InvalidSpec
-from refreeze.plan import BatchNorm
 from refreeze.torch.modules import Named
 
 Mode = Literal["train", "fixed", "inference"]

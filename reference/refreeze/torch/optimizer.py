@@ -10,14 +10,12 @@ that of parameters that become trainable.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from refreeze.errors import Unsupported
 from refreeze.torch.modules import shortened
-
-OptimizerState = Literal["keep", "per_variable", "reset", "reset_unfrozen"]
 
 
 def check(optimizer: Any, trained: Mapping[Any, str], sets_rate: bool) -> None:

@@ -14,17 +14,17 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from refreeze.choices import BatchNorm, OptimizerState, check_choice, check_listener
 from refreeze.errors import InvalidSpec, UnknownName, Unsupported
-from refreeze.plan import BatchNorm, Plan, Unit, asked, plan
+from refreeze.plan import Plan, Unit, asked, plan
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, check_same_past, cut
 from refreeze.segments_json import from_json, to_json
 from refreeze.torch import optimizer as optimizers
 from refreeze.torch.batchnorm import BatchNormModes
 from refreeze.torch.modules import Named, check_module, check_wrapper, declared_names, shortened, unwrapped
-from refreeze.torch.optimizer import OptimizerState
 
 UserFrozen = Literal["named", "keep"]
 _log = logging.getLogger("refreeze")
@@ -95,15 +95,10 @@ class FreezeSchedule:
         user_frozen: UserFrozen = "named",
         on_segment: Callable[[Segment], None] | None = None,
     ) -> None:
-        for where, value, kind in (
-            ("batch_norm", batch_norm, BatchNorm),
-            ("optimizer_state", optimizer_state, OptimizerState),
-            ("user_frozen", user_frozen, UserFrozen),
-        ):
-            if value not in get_args(kind):
-                raise InvalidSpec(where, value, f"one of {', '.join(map(repr, get_args(kind)))}")
-        if on_segment is not None and not callable(on_segment):
-            raise InvalidSpec("on_segment", on_segment, "callable with a Segment, or None")
+        check_choice("batch_norm", batch_norm, BatchNorm)
+        check_choice("optimizer_state", optimizer_state, OptimizerState)
+        check_choice("user_frozen", user_frozen, UserFrozen)
+        check_listener(on_segment)
         found, unit = asked(spec, dialect, unit)
         check_int("epochs", epochs)
         if steps_per_epoch is not None or unit == "steps":
