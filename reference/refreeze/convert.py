@@ -14,7 +14,7 @@ from typing import Any
 
 from refreeze.choices import SingleRates
 from refreeze.dialects import Dialect, dialect, dialects
-from refreeze.errors import Inexpressible, InvalidSpec, NeedsModel, UnknownName
+from refreeze.errors import Inexpressible, InvalidSpec, NeedsModel, UnknownName, first_few
 from refreeze.plan import Configuration, configuration, plan
 from refreeze.policy import NOTHING, check_int
 from refreeze.rates import Rates
@@ -152,15 +152,11 @@ def _first_difference(wanted: Sequence[Segment], said: Sequence[Segment]) -> _Di
             "in inference mode": right.bn_frozen - other.bn_frozen,
             "out of inference mode": other.bn_frozen - right.bn_frozen,
         }
-        what = [f"{_some(names)} {how}" for how, names in sets.items() if names]
+        what = [f"{first_few(map(repr, sorted(names)))} {how}" for how, names in sets.items() if names]
         rate = right.learning_rate if right.start == tick else None
         what += [] if rate is None else [f"the learning rate set to {rate:g}"]
         return tick, " and ".join(what), tuple(sorted(NOTHING.union(*sets.values())))
     return None
-
-
-def _some(names: Frozen) -> str:
-    return ", ".join(map(repr, sorted(names)[:5])) + (", …" if len(names) > 5 else "")
 
 
 def _first_rate(rates: Rates, total: int, per: int) -> _Difference | None:

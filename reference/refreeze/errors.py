@@ -50,6 +50,16 @@ def shown(value: object, most: int = MOST_VALUE) -> str:
     return one_line("".join(text), most)
 
 
+def first_few(names: Iterable[str], most: int = 5) -> str:
+    """Return the first names, for a message, and whether there are more.
+
+    >>> first_few("abc", 2)
+    'a, b, …'
+    """
+    found = list(itertools.islice(names, most + 1))
+    return ", ".join(found[:most]) + (", …" if len(found) > most else "")
+
+
 def _pieces(value: object, most: int, depth: int) -> Iterator[str]:
     """Yield the text of ``repr(value)`` in pieces; what lies deeper than a hundred levels is left out."""
     if depth > 100:
@@ -124,7 +134,7 @@ class UnknownName(ScheduleError):
             close = self.close_matches(name) if number < MOST_GUESSED else []
             parts.append(shown(name) + (f" (did you mean {', '.join(map(shown, close))}?)" if close else ""))
         more = f" and {len(self.missing) - 8:,} more" if len(self.missing) > 8 else ""
-        known = ", ".join(one_line(name, MOST_VALUE) for name in self.known[:8]) + ", …" * (len(self.known) > 8)
+        known = first_few((one_line(name, MOST_VALUE) for name in self.known), 8)
         return f"{self.where}: unknown {', '.join(parts)}{more}; known are {known or 'no names'}"
 
 

@@ -13,7 +13,7 @@ import functools
 import itertools
 import re
 from collections import Counter
-from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +22,15 @@ from refreeze.errors import EmptySelection, InvalidSpec, NeedsModel, UnknownName
 T = TypeVar("T", bound=Hashable)
 Unit = tuple[str, ...]
 """Layers that move together (NAM-4)."""
+
+
+def paths_to(path: str) -> Iterator[str]:
+    """Yield the path of every container that ``path`` lies in, the outermost first, and ``path`` itself.
+
+    >>> list(paths_to("backbone/block1/conv"))
+    ['backbone', 'backbone/block1', 'backbone/block1/conv']
+    """
+    return itertools.accumulate(path.split("/"), "{}/{}".format)
 
 
 class Names(tuple[str, ...]):
@@ -46,7 +55,7 @@ class Names(tuple[str, ...]):
         """The paths in each path and container, a container before what is in it."""
         inside: dict[str, list[str]] = {}
         for path in self.by_path:
-            for start in itertools.accumulate(path.split("/"), "{}/{}".format):
+            for start in paths_to(path):
                 inside.setdefault(start, []).append(path)
         return inside
 
@@ -287,6 +296,6 @@ def check_apart(names: Sequence[str] | None, where: str, *lists: Iterable[object
     """
     every = {name for part in lists for name in part if isinstance(name, str)} if names is None else set()
     for name in sorted(every):
-        for container in itertools.accumulate(name.split("/")[:-1], "{}/{}".format):
-            if container in every:
+        for container in paths_to(name):
+            if container != name and container in every:
                 raise NeedsModel(where, [container, name])

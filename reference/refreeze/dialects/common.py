@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from refreeze import selectors
 from refreeze.dialects.fields import EachOf
+from refreeze.dialects.spans import grouped
 from refreeze.errors import InvalidSpec
 from refreeze.policy import Policy, always, during, never, union
 from refreeze.selectors import Unit, check_apart, distinct
-
-T = TypeVar("T", int, float)
 
 Wanted = Iterable[str | EachOf] | str | EachOf
 """What a configuration may have under a key for layers."""
@@ -102,7 +101,7 @@ def frozen_from(starts: Mapping[str, int], total: int) -> Policy:
     >>> [len(frozen_from({"a": 2, "b": 5, "c": 9}, total=9).frozen_at(tick)) for tick in (1, 2, 5, 9)]
     [0, 1, 2, 2]
     """
-    return union(*(during(always(group), start) for start, group in _by_tick(starts).items() if start < total))
+    return union(*(during(always(group), start) for start, group in grouped(starts).items() if start < total))
 
 
 def frozen_until(stops: Mapping[str, float]) -> Policy:
@@ -111,13 +110,5 @@ def frozen_until(stops: Mapping[str, float]) -> Policy:
     >>> [len(frozen_until({"a": 0, "b": 3, "c": math.inf}).frozen_at(tick)) for tick in (0, 2, 3)]
     [2, 2, 1]
     """
-    groups = {None if stop == math.inf else int(stop): group for stop, group in _by_tick(stops).items() if stop > 0}
+    groups = {None if stop == math.inf else int(stop): group for stop, group in grouped(stops).items() if stop > 0}
     return union(never(stops), *(during(always(group), 0, stop) for stop, group in groups.items()))
-
-
-def _by_tick(ticks: Mapping[str, T]) -> dict[T, list[str]]:
-    """Return the names of each tick: one policy for each of them costs less than one for every name."""
-    groups: dict[T, list[str]] = {}
-    for name, tick in ticks.items():
-        groups.setdefault(tick, []).append(name)
-    return groups

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from refreeze.audit.checksums.jax import checksums
 from refreeze.audit.record import Header, Start, Step, Writer, check_run, named
 from refreeze.errors import InvalidSpec
 from refreeze.policy import check_int
+from refreeze.selectors import paths_to
 
 
 class Recorder:
@@ -71,8 +71,8 @@ class Recorder:
             framework=f"jax {jax.__version__}",
             checksum="jax-1",
             layers=tuple(layers),
-            parameters=named({name: list(accumulate(name.split("/"), "{}/{}".format)) for name in found}),
-            statistics=named({name: list(_above(name))[::-1] for name in moving}),
+            parameters=named({name: list(paths_to(name)) for name in found}),
+            statistics=named({name: list(paths_to(name))[:-1][::-1] for name in moving}),
             every=every,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
@@ -115,11 +115,6 @@ class Recorder:
         for index, name, _ in slots:
             by_name.setdefault(name, [None] * len(parameters))[index] = next(every)
         return {"parameters": parameters, "statistics": of_statistics, "slots": by_name}
-
-
-def _above(path: str) -> Iterable[str]:
-    """Return the paths above one, the outermost first."""
-    return accumulate(path.split("/")[:-1], "{}/{}".format)
 
 
 def _by_path(tree: Any) -> dict[str, Any]:

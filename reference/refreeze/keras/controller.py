@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from refreeze.errors import Unsupported
+from refreeze.errors import Unsupported, first_few
 from refreeze.keras import backends, overshoot
 from refreeze.keras import optimizer as optimizers
 from refreeze.keras.auto import Masked, Visits
@@ -72,7 +72,7 @@ class Controller:
             _log.warning(
                 "the statistics of batch normalizations go on to move while their parameters are frozen one by one, "
                 "for Keras looks at the flag of the layer: %s; batch_norm='inference' stops them",
-                _shown(moving),
+                first_few(moving),
             )
 
     def enter(self, segment: Segment) -> tuple[float, bool]:
@@ -198,11 +198,9 @@ class Controller:
 
 def _say(changed: list[str]) -> None:
     if changed:
-        _log.warning("something else than the schedule has changed the flags of %s; they are put back", _shown(changed))
-
-
-def _shown(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+        _log.warning(
+            "something else than the schedule has changed the flags of %s; they are put back", first_few(changed)
+        )
 
 
 def log_segment(place: str, unit: str, segment: Segment, more: str = "") -> None:
@@ -215,5 +213,5 @@ def log_segment(place: str, unit: str, segment: Segment, more: str = "") -> None
 def log_frozen_summary(tree: ModelTree) -> None:
     """Log, at INFO on the logger ``refreeze``, how many layers are frozen, and which (EXE-11)."""
     frozen = tree.frozen_layers()
-    shown = f": {_shown(frozen, 10)}" if frozen else ""
+    shown = f": {first_few(frozen, 10)}" if frozen else ""
     _log.info("%d of %d layers remain frozen%s", len(frozen), len(tree.nodes), shown)

@@ -7,7 +7,6 @@ is met, and its other paths, its aliases, stand for that name. So each container
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import keras
 
 from refreeze.errors import Unsupported
 from refreeze.keras import private
-from refreeze.selectors import Names
+from refreeze.selectors import Names, paths_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class ModelTree:
         """The parameters in each layer and container by path, in declaration order; a layer counts once in each."""
         inside: dict[str, dict[int, int]] = {}
         for path, layer in _walk(self.model):
-            for start in itertools.accumulate(path.split("/"), "{}/{}".format):
+            for start in paths_to(path):
                 inside.setdefault(start, {})[id(layer)] = layer.count_params()
         return {path: sum(layers.values()) for path, layers in inside.items()}
 

@@ -22,7 +22,7 @@ from typing import Any
 import keras
 
 from refreeze.choices import KerasOptimizerState, SingleRates
-from refreeze.errors import Unsupported
+from refreeze.errors import Unsupported, first_few
 from refreeze.keras import backends, own_counts, private
 from refreeze.keras.model import ModelTree
 from refreeze.rates import Rates
@@ -86,7 +86,7 @@ def check_single_rates(rates: Rates | None, how: SingleRates) -> None:
     """
     if rates is None:
         return
-    shown = ", ".join(sorted(rates.names)[:5]) + (", …" if len(rates.names) > 5 else "")
+    shown = first_few(sorted(rates.names))
     if how == "refuse":
         raise Unsupported(
             f"the schedule has learning rates of their own for {shown}, and a Keras optimizer has one for all that it "

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from refreeze.errors import first_few
 from refreeze.keras import private
 from refreeze.keras.optimizer import new_like
 from refreeze.schedule import Segment
@@ -44,12 +45,12 @@ def warn(model: Any, schedule: Sequence[Segment], names: Iterable[str], steps: i
         ordered = sorted({*waited.values()})
         late = ordered[bisect.bisect_left(ordered, _TOLD, key=times) :]
         if late:
-            shown = [name for name, before in waited.items() if before in late]
+            shown = first_few(name for name, before in waited.items() if before in late)
             _log.warning(
                 "%s train for the first time when others have for long, and %s corrects the bias of their empty "
                 "moments by the updates of all: their first steps will be up to %.1f times as large as a new "
                 "optimizer's; optimizer_state='per_variable' counts the updates of each",
-                ", ".join(shown[:5]) + (", …" if len(shown) > 5 else ""), type(inner).__name__, times(late[-1]),
+                shown, type(inner).__name__, times(late[-1]),
             )  # fmt: skip
     except Exception:  # the class of somebody else's optimizer, which does without this
         _log.debug("it is not known how optimizer %r begins", inner.name, exc_info=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from refreeze.errors import InvalidSpec
 from refreeze.keras import backends, private
 from refreeze.keras import model as models
 from refreeze.policy import check_int
+from refreeze.selectors import paths_to
 
 
 class Recorder(keras.callbacks.Callback):
@@ -66,10 +66,9 @@ class Recorder(keras.callbacks.Callback):
         self._tree = tree = models.read(self.model)
         names: dict[int, set[str]] = {}
         for path, node in tree.named.items():
-            above = set(accumulate(path.split("/"), "{}/{}".format))
             for variable in node.variables:
                 name = path + node.name_of(variable).removeprefix(node.path)
-                names.setdefault(id(variable), set()).update({name}, above)
+                names.setdefault(id(variable), set()).update({name}, paths_to(path))
         self._variables = list(tree.variables.values())
         statistics: dict[str, list[str]] = {}
         self._statistics: list[Any] = []
@@ -77,8 +76,7 @@ class Recorder(keras.callbacks.Callback):
             for part in node.batch_norms:
                 self._statistics += part.non_trainable_variables[-2:]
                 for statistic in part.non_trainable_variables[-2:]:
-                    above = set(accumulate(node.path.split("/"), "{}/{}".format)) - {node.path}
-                    statistics[node.name_of(statistic)] = [node.path, *sorted(above)]
+                    statistics[node.name_of(statistic)] = sorted(paths_to(node.path), key=node.path.__ne__)
         every = max(self._every, self.model.steps_per_execution)
         per_epoch = self._per_epoch or self.params.get("steps")
         header = Header(

@@ -11,14 +11,13 @@ is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import accumulate
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
 
-from refreeze.errors import Unsupported
-from refreeze.selectors import Names
+from refreeze.errors import Unsupported, first_few
+from refreeze.selectors import Names, paths_to
 
 BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm)
 _WRAPPERS = {
@@ -33,13 +32,9 @@ def unwrapped(model: Any) -> Any:
     return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
 
 
-def above(path: str, separator: str = "/") -> Iterator[str]:
-    """Yield ``path`` and the path of every container that it is in, the outermost first; nothing for the root.
-
-    >>> list(above("backbone/block1/conv"))
-    ['backbone', 'backbone/block1', 'backbone/block1/conv']
-    """
-    return accumulate(path.split(separator), "{}/{}".format) if path else iter(())
+def _places(name: str) -> Iterable[str]:
+    """Return the path of a module, by its dotted name, and the paths of its containers; none for the root."""
+    return paths_to(name.replace(".", "/")) if name else ()
 
 
 def check_module(model: Any) -> None:
@@ -68,16 +63,11 @@ def check_wrapper(model: Any, released: list[str]) -> None:
             "find_unused_parameters=True and static_graph=False"
         )
     if released:
+        shown = first_few(map(repr, released))
         raise Unsupported(
-            f"the schedule trains {shortened(released)}, frozen in the DistributedDataParallel, which does not share "
+            f"the schedule trains {shown}, frozen in the DistributedDataParallel, which does not share "
             "gradients of what was frozen when it was made; make it while everything is trainable"
         )
-
-
-def shortened(names: Iterable[str]) -> str:
-    """Return the first five names, quoted, for messages."""
-    names = list(names)
-    return ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
 
 
 def _owners(module: Any) -> tuple[list[tuple[str, Any]], set[str]]:
@@ -154,13 +144,13 @@ class Named:
         for name, parameter in module.named_parameters(remove_duplicate=False):
             owner = name.rpartition(".")[0]
             path = name if owner in containers else owner
-            self.parameters.setdefault(parameter, set()).update({name}, above(path.replace(".", "/")))
+            self.parameters.setdefault(parameter, set()).update({name}, _places(path))
             self.shown.setdefault(parameter, name)
         self.batch_norms: dict[Any, set[str]] = {}
         """By batch normalization: its paths, and that of every container around them."""
         for name, part in owners:
             if isinstance(part, BATCH_NORMS):
-                self.batch_norms.setdefault(part, set()).update(above(name.replace(".", "/")))
+                self.batch_norms.setdefault(part, set()).update(_places(name))
         self.known = [*layer_names(module), *self.shown.values()]
         """What errors offer."""
         self.all = set(self.known).union(*self.parameters.values(), *self.batch_norms.values())

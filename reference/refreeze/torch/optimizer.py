@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from refreeze.errors import Unsupported
-from refreeze.torch.modules import shortened
+from refreeze.errors import Unsupported, first_few
 
 
 def check(optimizer: Any, trained: Mapping[Any, str], sets_rate: bool) -> None:
@@ -34,7 +33,7 @@ def check(optimizer: Any, trained: Mapping[Any, str], sets_rate: bool) -> None:
             "" if all(p.requires_grad for p in missing) else "; user_frozen='keep' keeps frozen what you have frozen"
         )
         raise Unsupported(
-            f"the schedule trains {shortened(trained[p] for p in missing)}, which the optimizer does not hold; "
+            f"the schedule trains {first_few(repr(trained[p]) for p in missing)}, which the optimizer does not hold; "
             f"build it over model.parameters(), while everything is trainable{frozen}"
         )
     if sets_rate:

@@ -17,14 +17,14 @@ from operator import attrgetter
 from typing import Any, Literal
 
 from refreeze.choices import BatchNorm, OptimizerState, check_choice, check_listener
-from refreeze.errors import InvalidSpec, UnknownName, Unsupported
+from refreeze.errors import InvalidSpec, UnknownName, Unsupported, first_few
 from refreeze.plan import Plan, Unit, asked, plan
 from refreeze.policy import Policy, check_int
 from refreeze.schedule import Segment, check_same_past, cut
 from refreeze.segments_json import from_json, to_json
 from refreeze.torch import optimizer as optimizers
 from refreeze.torch.batchnorm import BatchNormModes
-from refreeze.torch.modules import Named, check_module, check_wrapper, declared_names, shortened, unwrapped
+from refreeze.torch.modules import Named, check_module, check_wrapper, declared_names, unwrapped
 
 UserFrozen = Literal["named", "keep"]
 _log = logging.getLogger("refreeze")
@@ -268,8 +268,9 @@ class FreezeSchedule:
         if self._thawed:
             thawed, self._thawed = self._thawed, ()
             if none := [self._shown[parameter] for parameter in thawed if parameter.grad is None]:
+                shown = first_few(map(repr, none))
                 warnings.warn(
-                    f"{shortened(none)}: trainable from tick {self.tick} on, and without a gradient in the first step; "
+                    f"{shown}: trainable from tick {self.tick} on, and without a gradient in the first step; "
                     "the loss does not use it, or a compiled function or a reentrant checkpoint missed the switch",
                     stacklevel=2,
                 )
@@ -332,5 +333,6 @@ def _single(named: Named, rated: frozenset[str]) -> dict[Any, str]:
     """Return the one name by which each parameter has a rate; raises ``Unsupported`` for several."""
     found = {parameter: sorted(names & rated) for parameter, names in named.parameters.items() if names & rated}
     if several := [(named.shown[parameter], names) for parameter, names in found.items() if len(names) > 1]:
-        raise Unsupported(f"{several[0][0]!r} has learning rates by several names: {shortened(several[0][1])}")
+        shown, names = several[0]
+        raise Unsupported(f"{shown!r} has learning rates by several names: {first_few(map(repr, names))}")
     return {parameter: names[0] for parameter, names in found.items()}
