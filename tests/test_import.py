@@ -25,7 +25,7 @@ LAYERS = (
     {"plan"},
     {"convert", "audit"},
     {"keras", "torch", "jax"},
-    {"conformance", "job"},
+    {"conformance", "job", "listing"},
     {"cli"},
 )
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,11 +17,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 import refreeze
 from refreeze import audit as audits
-from refreeze import bench, segments_json
+from refreeze import bench, listing
 from refreeze import plan as plans
 from refreeze.choices import BatchNorm, KerasOptimizerState, OptimizerState, SingleRates, Switch
 from refreeze.conformance import cli as conformance
@@ -30,8 +28,6 @@ from refreeze.dialects import Dialect, dialect, dialects, files
 from refreeze.errors import InvalidSpec, NeedsModel, ScheduleError, Unsupported, one_line
 from refreeze.limits import checked_names
 from refreeze.loading import call_object
-from refreeze.policy import SILENT, State
-from refreeze.schedule import operations
 from refreeze.writing import checked_target, write_whole
 
 _SPEC = typer.Argument(metavar="SPEC", help="The configuration: a JSON, YAML or TOML file.")
@@ -41,7 +37,6 @@ _Model = Annotated[
 ]
 _USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
 """What a wrong call of a command raises; typer does not export it."""
-_MOST_SEGMENTS = 40
 
 
 class _Commands(typer.core.TyperGroup):
@@ -116,7 +111,15 @@ def plan(
 ) -> None:
     """Compute a schedule, without training: draw it, and say what it costs and what it leaves out."""
     if list_:
-        _list_names(model, format)
+        if model is None:
+            raise InvalidSpec("--model", None, "given, with --list")
+        if format not in ("text", "json"):
+            raise InvalidSpec("--format", format, "text or json, with --list")
+        tree = _read_model(model)
+        if format == "json":
+            typer.echo(listing.names_as_json(tree))
+        else:
+            Console(soft_wrap=True).print(listing.names_as_tree(tree))
         return
     if spec is None or epochs is None:
         raise _USAGE_ERROR("Missing argument 'SPEC'." if spec is None else "Missing option '--epochs'.", context)
@@ -134,7 +137,7 @@ def plan(
             typer.echo(part, nl=False)
 
     if format == "json":
-        write(_json(language, found, tree))
+        write(listing.to_json(language, found, tree))
         return
     if not found.names:
         raise NeedsModel("config", msgspec.json.decode(msgspec.json.encode(asked.config)))
@@ -143,7 +146,8 @@ def plan(
     if format == "text":
         console = Console() if out is None else Console(file=io.StringIO(), width=100)
         timeline = plot.text(found.segments, found.names, console.width)
-        console.print(Text(title, "bold"), timeline, _table(found), *map(Text, _said(found, tree)), sep="\n")
+        said = map(Text, listing.sentences(found, tree))
+        console.print(Text(title, "bold"), timeline, listing.table(found), *said, sep="\n")
         if isinstance(console.file, io.StringIO):
             write([console.file.getvalue().encode()])
         return
@@ -222,39 +226,6 @@ def _names(language: Dialect, names: str | None, tree: Any) -> Sequence[str] | N
     return None if tree is None else tree.declared(language.names)
 
 
-def _cost(found: plans.Plan, tree: Any) -> dict[str, Any]:
-    """Return what a schedule costs and leaves out; with a model, the traces of its train step by switch."""
-    visits = found.visits
-    cost: dict[str, Any] = {
-        "visits": len(visits),
-        "distinct_sets": len({*visits}),
-        "never_trained": found.never_trained,
-        "never_frozen": found.never_frozen,
-    }
-    if tree is not None:
-        from refreeze.keras.flags import Flags
-        from refreeze.keras.options import Options
-
-        flags = Flags(tree, found.policy.names)
-        steps = [(flags.signature(frozen), inference) for frozen, inference in visits]
-        cost["traces"] = {"rebuild": len(steps), "cached": plans.traces(steps, Options.cache_size)}
-        cost["traces"]["cached, all kept"] = len({*steps})
-        cost["traces"] |= dict.fromkeys(("masked", "auto"), min(1, len(steps)))
-    return cost
-
-
-def _said(found: plans.Plan, tree: Any) -> Iterator[str]:
-    """Yield in lines what a schedule costs and leaves out."""
-    cost = _cost(found, tree)
-    yield f"{cost['distinct_sets']:,} distinct frozen sets in {cost['visits']:,} visits"
-    for what in ("never_trained", "never_frozen"):
-        if names := cost[what]:
-            shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
-            yield one_line(f"{what.replace('_', ' ')}: {shown}")
-    if traces := cost.get("traces"):
-        yield "traces of the train step: " + ", ".join(f"{number:,} ({switch})" for switch, number in traces.items())
-
-
 def _read_model(model: str) -> Any:
     """Return what the engine knows of the model that a function returns."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -266,69 +237,6 @@ def _read_model(model: str) -> Any:
     if not hasattr(network, "built"):
         raise InvalidSpec("--model", model, f"a function that returns a Keras model (it returned {network!r})")
     return models.read(network)
-
-
-def _list_names(model: str | None, format: str) -> None:  # noqa: A002
-    """Print the paths of a model with their parameters, as a tree or as JSON."""
-    if model is None:
-        raise InvalidSpec("--model", None, "given, with --list")
-    if format not in ("text", "json"):
-        raise InvalidSpec("--format", format, "text or json, with --list")
-    tree = _read_model(model)
-    sizes, aliases = tree.sizes, tree.aliases
-    if format == "json":
-        rows = [
-            {"path": path, "parameters": size, "container": path not in tree.named, "same_as": aliases.get(path)}
-            for path, size in sizes.items()
-        ]
-        typer.echo(json.dumps({"model": tree.model.name, "names": rows}, indent=1))
-        return
-    drawn = {"": Tree(Text(one_line(tree.model.name), "bold"), guide_style="dim")}
-    for path, size in sizes.items():
-        container, _, name = path.rpartition("/")
-        same = f", the same as {aliases[path]}" if path in aliases else ""
-        drawn[path] = drawn[container].add(Text(one_line(f"{name}  {size:,}{same}")))
-    Console(soft_wrap=True).print(drawn[""])
-
-
-def _json(language: Dialect, found: plans.Plan, tree: Any) -> Iterator[bytes]:
-    """Yield a plan as JSON, segment by segment: there may be a million."""
-    head = {"dialect": language.name, "unit": found.unit, "total": found.total, "names": found.names}
-    head["cost"] = _cost(found, tree)
-    yield json.dumps(head, indent=1).removesuffix("\n}").encode()
-    yield from _listed("segments", (part for s in found.segments for part in segments_json.to_json([s])))
-    before = itertools.chain([SILENT], (State(s.frozen, s.frozen, None, s.bn_frozen) for s in found.segments))
-    changes = (op for s, was in zip(found.segments, before, strict=False) for op in operations([s], was))
-    plain = ({field: _plain(getattr(op, field)) for field in op.__dataclass_fields__} for op in changes)
-    yield from _listed("operations", plain)
-    yield b"\n}\n"
-
-
-def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, frozenset) else value
-
-
-def _listed(key: str, items: Iterable[Any]) -> Iterator[bytes]:
-    yield f",\n {json.dumps(key)}: [".encode()
-    for number, item in enumerate(items):
-        yield (",\n  " if number else "\n  ").encode() + json.dumps(item).encode()
-    yield b"\n ]"
-
-
-def _table(found: plans.Plan) -> Table:
-    run = found.segments
-    inference = any(segment.bn_frozen for segment in run)
-    table = Table(box=box.SIMPLE_HEAD)
-    frozen = f"frozen of {len(found.names):,}"
-    for heading in ("start", "stop", frozen, *["inference mode"] * inference, "learning rate"):
-        table.add_column(heading, justify="right")
-    for segment in run[:_MOST_SEGMENTS]:
-        counts = [len(segment.frozen), *[len(segment.bn_frozen)] * inference]
-        rate = "" if segment.learning_rate is None else f"{segment.learning_rate:g}"
-        table.add_row(*(f"{number:,}" for number in (segment.start, segment.stop, *counts)), rate)
-    if len(run) > _MOST_SEGMENTS:
-        table.caption, table.caption_justify = f"… and {len(run) - _MOST_SEGMENTS:,} more", "left"
-    return table
 
 
 @app.command("dialects")

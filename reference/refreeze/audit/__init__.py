@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from refreeze.audit.judge import KINDS, AuditOptions, Finding, Judge, Verdict
+from refreeze.audit.judge import AuditOptions, Judge, Watcher
 from refreeze.audit.record import Header, Reader, Start
+from refreeze.audit.verdict import KINDS, Finding, Verdict
 from refreeze.errors import InvalidSpec
 from refreeze.plan import Plan, Unit, asked, plan
 from refreeze.policy import Policy
@@ -27,7 +28,7 @@ def audit(
     epochs: int | None = None,
     steps_per_epoch: int | None = None,
     options: AuditOptions | None = None,
-    watch: Callable[[Plan, Header], Any] | None = None,
+    watch: Callable[[Plan, Header], Watcher] | None = None,
 ) -> Verdict:
     """Return the verdict on the run whose records are in the file at ``path``, under the schedule ``spec``.
 
@@ -37,8 +38,7 @@ def audit(
         epochs: the epochs of the whole run, >= 0; if None, what the records say.
         steps_per_epoch: the steps in an epoch, >= 1; if None, what the records say, else 1 for a schedule in epochs.
         options: how the schedule was meant; by default as ``refreeze.torch`` and ``refreeze.keras`` run it by default.
-        watch: makes of the plan and the header an object whose methods ``seen`` and ``blamed`` are told what ``Judge``
-            tells.
+        watch: makes, of the plan and the header, what is told what the ``Judge`` sees.
 
     Raises the ``ScheduleError`` that says what is wrong with the schedule or the file.
     """
@@ -57,10 +57,7 @@ def audit(
         made = plan(found, names, total=total, steps_per_epoch=per or 1, unit=ticks)
         if not made.segments:
             raise InvalidSpec("--epochs", epochs, "at least 1")
-        watcher = watch(made, header) if watch else None
-        judge = Judge(
-            made, header, reader, options or AuditOptions(), watcher and watcher.seen, watcher and watcher.blamed
-        )
+        judge = Judge(made, header, reader, options or AuditOptions(), watch(made, header) if watch else None)
         for place, record in records:
             if isinstance(record, Header):
                 if record.checksum != header.checksum:
