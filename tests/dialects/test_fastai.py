@@ -3,7 +3,6 @@
 import brute_force
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from refreeze import InvalidSpec, UnknownName, segments
 from refreeze.conformance.catalogue import CASES
 from refreeze.dialects.fastai import (
@@ -88,15 +87,6 @@ def test_the_schedule_is_what_the_calls_do_one_after_the_other(request):
                     {"freeze": freeze, "unfreeze": unfreeze}[name](model, groups)
         assert policy.frozen_at(epoch) == frozen_of(model) & governed
         assert policy.at(epoch).bn_frozen == in_inference_mode(model, norms)
-
-
-@given(request=CASES["fastai"].requests, data=st.data())
-def test_only_the_order_within_an_epoch_counts(request, data):
-    config, names = request["config"], request["names"]
-    order = data.draw(st.permutations(sorted({call["at"] for call in config["calls"]})))
-    regrouped = [call for epoch in order for call in config["calls"] if call["at"] == epoch]
-    one, two = (DIALECT.policy(c, names, total=24) for c in (config, config | {"calls": regrouped}))
-    assert segments(one, 24) == segments(two, 24)
 
 
 def test_before_the_first_call_all_train():

@@ -2,10 +2,7 @@
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from refreeze import segments, steps_per_epoch
-from refreeze.conformance.cases.lighter import requests
 from refreeze.dialects import Run
 from refreeze.dialects.lighter import DIALECT, Freezer, freezers, policy
 
@@ -158,34 +155,6 @@ def test_the_entries_are_released_one_by_one_names_first(times, released):
     for name, epoch in zip(("emb.w", "dec.w", "enc.1.w"), released, strict=True):
         assert [step for step in range(30) if name not in found.frozen_at(step)] == list(range(int(2 * epoch), 30))
     assert found.names == {"emb.w", "dec.w", "enc.1.w", "enc.1.b", "enc.10.w"}
-
-
-def run(config, request, total=24, per=2):
-    return segments(DIALECT.policy(config, request["names"], total=total, steps_per_epoch=per), total)
-
-
-@given(request=requests(), data=st.data())
-def test_freezers_commute_and_repeat_nothing(request, data):
-    config = request["config"]
-    assert run(config, request) == run(data.draw(st.permutations(config + config[:1])), request)
-
-
-@given(requests(least=1, most=1))
-def test_a_string_means_a_list_of_one(request):
-    (freezer,) = request["config"]
-    listed = {key: [value] if isinstance(value, str) else value for key, value in freezer.items()}
-    assert run([freezer], request) == run([listed], request)
-
-
-@given(request=requests(least=1, most=1), per=st.integers(1, 5))
-def test_epochs_convert_by_the_steps_in_an_epoch(request, per):
-    """Without until_step a freezer says the same of every step in an epoch."""
-    (freezer,) = request["config"]
-    config = [{key: value for key, value in freezer.items() if key != "until_step"}]
-    in_steps, in_epochs = (
-        DIALECT.policy(config, request["names"], total=30, steps_per_epoch=steps) for steps in (per, 1)
-    )
-    assert all(in_steps.frozen_at(step) == in_epochs.frozen_at(step // per) for step in range(30))
 
 
 def test_without_names_full_names_are_taken_as_they_are():

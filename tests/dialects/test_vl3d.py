@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import Conflict, EmptySelection, InvalidSpec, NeedsModel, UnknownName, segments
-from refreeze.conformance import cases as kit
 from refreeze.conformance.cases.vl3d import requests
 from refreeze.dialects.vl3d import (
     DIALECT,
@@ -28,16 +27,6 @@ def told(request, tick):
     """Return what the second definition says about an epoch: what is frozen, and the rate that is set."""
     frozen, rates, _ = brute_force.vl3d(request["config"], request["names"], request["total"], 1)(tick)
     return frozen, min(rates, default=None)
-
-
-@given(requests())
-def test_boundaries_list_every_epoch_where_the_answer_changes_or_a_rate_is_set(request):
-    total = request["total"]
-    listed = set(DIALECT.policy(request["config"], request["names"], total=total).boundaries(0, total))
-    for tick in range(1, total):
-        before, now = told(request, tick - 1), told(request, tick)
-        if now[0] != before[0] or now[1]:
-            assert tick in listed, f"epoch {tick}: {before} -> {now}"
 
 
 @given(requests().filter(lambda request: request["names"]))
@@ -64,25 +53,7 @@ def test_SCH_5_compute_schedule_says_what_changes_and_when(request):
         assert frozen == expected, f"epoch {tick}"
 
 
-@given(requests(), st.integers(0, 30))
-def test_SCH_4_a_shorter_run_has_the_first_operations_of_a_longer_one(request, more):
-    config, names, total = request["config"], request["names"], request["total"]
-    op_epoch, *rest = compute_schedule(config, total + more, names)
-    n = sum(epoch < total for epoch in op_epoch)
-    assert compute_schedule(config, total, names) == (op_epoch[:n], *(part[:n] for part in rest))
-
-
 SILENT = {"layers": ["stem"], "training_interval": [500, 501]}
-
-
-@given(requests(rates=(None,)), requests(least=1, most=1, wanted=("all", ["body"]), rates=(None,)))
-def test_RND_3_an_added_later_spec_changes_no_earlier_draw(request, other):
-    config, later, names, total = request["config"], other["config"], kit.LAYERS, request["total"]
-    both, alone = (DIALECT.policy(specs, names, total=total) for specs in ([*config, *later], config))
-    silent = [SILENT | {"layers": [names[0]]}] * len(config)
-    for tick in range(total):
-        added, _ = told({"config": [*silent, *later], "names": names, "total": total}, tick)
-        assert both.frozen_at(tick) == alone.frozen_at(tick) | added, f"epoch {tick}"
 
 
 def spec(**changes):
@@ -92,15 +63,6 @@ def spec(**changes):
 
 def random(**changes):
     return spec(strategy={"type": "random", "window_size": 1, "iterative_span": 3} | changes)
-
-
-@given(st.integers(1, 20), st.integers(3, 40))
-def test_RND_3_a_longer_interval_changes_no_earlier_draw(length, more):
-    short, long = (
-        compute_schedule([random() | {"training_interval": [2, 2 + n]}], 80) for n in (length, length + more)
-    )
-    same = [epoch for epoch in short[0] if epoch < 2 + length]
-    assert [part[: len(same)] for part in short] == [part[: len(same)] for part in long]
 
 
 def test_RND_1_the_number_of_the_spec_is_part_of_the_key():
