@@ -41,7 +41,7 @@ class LightningConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     backbone_initial_lr: Rate | None = None
     """The backbone's rate in its first epoch; None: ``learning_rate * backbone_initial_ratio_lr``."""
     backbone_initial_ratio_lr: Rate = 0.1
-    """See there."""
+    """The share of ``learning_rate`` with which the backbone begins, if ``backbone_initial_lr`` is not given."""
     multiplier: Factor = 2.0
     """By what the backbone's rate grows in each epoch, until it reaches ``learning_rate``; >= 1."""
 

@@ -39,7 +39,7 @@ class NodeFreezing(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     name: str
     """A layer or container."""
     freezing: Freezing = Freezing()
-    """See there."""
+    """Whether it is frozen at first, until when, and how fast it learns then."""
 
 
 def nodes(config: object) -> object:

@@ -31,7 +31,7 @@ class NemoConfig(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The part of a model's configuration that freezes."""
 
     freeze_updates: FreezeUpdates
-    """See there."""
+    """What is frozen, and in which updates."""
 
 
 def freeze_updates(config: object) -> object:

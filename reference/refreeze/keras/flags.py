@@ -106,7 +106,7 @@ class Flags:
     def _changed(self) -> list[str]:
         both = zip(self._holders, self._written, strict=True)
         changed = [holder for holder, flag in both if holder.trainable is not flag]
-        # What is in a layer that is shown goes without saying.
+        # Where layers are named, the variables in them need not be.
         return [h.name for h in changed if not hasattr(h, "assign")] or [variable.path for variable in changed]
 
     def _put(self, flags: tuple[bool, ...]) -> None:

@@ -15,7 +15,7 @@ from refreeze.keras import backends, private
 
 
 def identity(model: Any) -> tuple[object, ...]:
-    """Return what a train function is made for: other objects after each ``compile``, or setting of the like."""
+    """Return what a train function is made for: others after each ``compile``, and after a change of these settings."""
     settings = model.optimizer, model.jit_compile, model.run_eagerly, model.steps_per_execution
     return private.compilation(model), *settings
 
