@@ -334,8 +334,9 @@ def audit_run(
     if wrong := sorted(set(ignore or ()) - audits.KINDS.keys()):
         raise InvalidSpec("--ignore", wrong[0], f"one of {', '.join(audits.KINDS)}")
     if picture is not None:
-        if picture.suffix.lower() not in (".png", ".svg"):
-            raise InvalidSpec("--picture", str(picture), "named .png or .svg")
+        from refreeze import plot
+
+        plot.format_of(picture, "--picture")
         checked_target("--picture", picture, [records, spec])
     options = audits.AuditOptions(
         batch_norm=batch_norm, optimizer_state=optimizer_state, unused=unused or (), ignore=ignore or ()
@@ -353,10 +354,7 @@ def audit_run(
     )
     title = one_line(f"{records.name} under {spec.name}: {verdict.plan.total:,} {verdict.plan.unit}")
     if picture is not None:
-        from refreeze import plot
-
-        figure = drawn[0].figure(title)
-        write_whole("--picture", picture, [plot.render(figure, "svg" if picture.suffix.lower() == ".svg" else "png")])
+        plot.save(drawn[0].figure(title), picture, "--picture")
     if json_:
         typer.echo(json.dumps(verdict.to_json(), indent=1))
     else:

@@ -369,10 +369,14 @@ def render(figure: Figure, format: Literal["png", "svg"]) -> bytes:  # noqa: A00
     return file.getvalue()
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write ``figure`` to ``path``, as its ending says: .png or .svg. Raises ``InvalidSpec`` if that cannot be done."""
-    path = Path(path)
-    ending = path.suffix.lower()
+def format_of(path: str | Path, where: str = "path") -> Literal["png", "svg"]:
+    """Return the format of a picture, as the ending of its file says; raises ``InvalidSpec`` for another one."""
+    ending = Path(path).suffix.lower()
     if ending != ".png" and ending != ".svg":
-        raise InvalidSpec("path", str(path), "named .png or .svg")
-    write_whole("path", path, [render(figure, "png" if ending == ".png" else "svg")])
+        raise InvalidSpec(where, str(path), "named .png or .svg")
+    return "png" if ending == ".png" else "svg"
+
+
+def save(figure: Figure, path: str | Path, where: str = "path") -> None:
+    """Write ``figure`` to ``path``, as its ending says: .png or .svg. Raises ``InvalidSpec`` if that cannot be done."""
+    write_whole(where, path, [render(figure, format_of(path, where))])
