@@ -9,7 +9,7 @@ import pytest
 from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName, Unsupported
 from refreeze.keras import FreezeSchedule, FreezeTrainingExecutor
 from refreeze.keras.flags import Flags
-from refreeze.keras.model import declared_names, layer_names, layers_within, read
+from refreeze.keras.model import layer_names, layers_within, read
 from small_models import MODELS, build, named_weights
 
 pytestmark = pytest.mark.engine
@@ -73,14 +73,14 @@ def test_names_do_not_depend_on_flags_or_on_nesting_twice() -> None:
     assert layer_names(model) == ("shared",)
     model.trainable = False
     assert layer_names(model) == ("shared",)
-    assert declared_names(model, "parameters") == ("shared/kernel", "shared/bias")
+    assert read(model).declared("parameters") == ("shared/kernel", "shared/bias")
 
 
 def test_a_layer_that_holds_layers_is_one_layer_with_variables_inside() -> None:
     start = keras.Input((3, 4))
     model = keras.Model(start, keras.layers.MultiHeadAttention(1, 2, name="attention")(start, start))
     assert layer_names(model) == ("attention",)
-    assert "attention/query/kernel" in declared_names(model, "parameters")
+    assert "attention/query/kernel" in read(model).declared("parameters")
 
 
 def test_a_model_that_is_not_built_is_refused() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from in_use_runs import CONFIGS, EPOCHS, LAYERS, STEPS, trained
 from refreeze.keras import FreezeSchedule
-from refreeze.keras.model import declared_names
+from refreeze.keras.model import read
 from refreeze.plan import configuration, plan
 
 pytestmark = pytest.mark.engine
@@ -41,7 +41,7 @@ def test_what_moves_is_what_the_plan_of_a_dialect_in_use_says(name):
     freezing = FreezeSchedule(CONFIGS[name], dialect=name, rates="ignore")
     model.fit(x, x, batch_size=4, epochs=EPOCHS, verbose=0, callbacks=[freezing, seen])
     asked = configuration(CONFIGS[name], name)
-    names = declared_names(model, asked.dialect.names)
+    names = read(model).declared(asked.dialect.names)
     ticks = EPOCHS * (STEPS if asked.dialect.unit == "steps" else 1)
     found = plan(asked, names, total=ticks, steps_per_epoch=STEPS)
     assert seen.moved == trained(found, lambda parameter: parameter.partition("/")[0])

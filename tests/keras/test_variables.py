@@ -12,7 +12,7 @@ from refreeze import UnknownName, always, during, stages, union
 from refreeze.keras import execute
 from refreeze.keras.flags import Flags
 from refreeze.keras.guard import FrozenGuard
-from refreeze.keras.model import declared_names, layer_names, layers_within, read
+from refreeze.keras.model import layer_names, layers_within, read
 from small_models import MODELS, Probe, build, everything, fit, weights
 
 pytestmark = pytest.mark.engine
@@ -24,7 +24,7 @@ def test_names_of_variables_are_those_of_their_layers_and_the_rest_of_their_path
     x = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="both")(start)
     x = layers.MultiHeadAttention(1, 2, use_bias=False, name="attention")(x, x)
     x = layers.BatchNormalization(center=False, name="norm")(x)
-    names = [*declared_names(keras.Model(start, x), "parameters")]
+    names = [*read(keras.Model(start, x)).declared("parameters")]
     assert names[:3] == [f"both/forward_lstm/lstm_cell/{name}" for name in ("kernel", "recurrent_kernel", "bias")]
     assert names[6:] == [f"attention/{name}/kernel" for name in ("query", "key", "value", "attention_output")] + [
         "norm/gamma"
@@ -65,7 +65,7 @@ def governors(model: keras.Model, names: set[str]) -> dict[int, set[str]]:
 @pytest.mark.parametrize("kind", ["cnn", "nested", "tied", "holding"])
 def test_EXE_2_what_trains_for_any_mixture_of_names_and_any_flags_of_the_user(kind: str) -> None:
     model = {"tied": tied, "holding": holding, **MODELS}[kind]()
-    every = [*layer_names(model), *declared_names(model, "parameters")]
+    every = [*layer_names(model), *read(model).declared("parameters")]
     holders = [*layers_within(model), *read(model).trainable]
 
     @settings(deadline=None)
@@ -82,7 +82,7 @@ def test_EXE_2_what_trains_for_any_mixture_of_names_and_any_flags_of_the_user(ki
         names = set(data.draw(st.lists(st.sampled_from(every), unique=True), label="scheduled"))
         governing = governors(model, names)
         frozen = {node.path for node in read(model).nodes if not node.layer.trainable}
-        whole = frozen | {*declared_names(model, "parameters")}
+        whole = frozen | {*read(model).declared("parameters")}
         flags = Flags(read(model), names)
         for _ in range(data.draw(st.integers(1, 3), label="segments")):
             frozen = names & set(data.draw(st.lists(st.sampled_from(every)), label="frozen"))

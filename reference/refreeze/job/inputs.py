@@ -12,7 +12,8 @@ import keras
 
 from refreeze.errors import InvalidSpec
 from refreeze.keras.checkpoint import Checkpointer, make_folder
-from refreeze.keras.model import declared_names
+from refreeze.keras.model import ModelTree
+from refreeze.keras.model import read as read_model
 from refreeze.keras.optimizer import check_single_rates
 from refreeze.keras.options import Options
 from refreeze.loading import call_object
@@ -67,8 +68,8 @@ class Inputs:
     asked: Configuration
     plan: Plan
     epochs: int
-    network: Any
-    """The model, compiled."""
+    tree: ModelTree
+    """The model, compiled, as it was read."""
     data: tuple[Any, Any, Any]
     """The inputs to train on, their targets, and a pair of both to evaluate after every epoch, or None."""
     folder: Path
@@ -106,11 +107,13 @@ def check(settings: Settings) -> Inputs:
     network = _model(settings.model)
     arrays = _data(settings.data, network)
     steps = steps_per_epoch(len(arrays[0]), BATCH_SIZE)
-    names = declared_names(network, asked.dialect.names)
-    found = plan(asked, names, total=epochs * (steps if in_steps else 1), steps_per_epoch=steps)
+    tree = read_model(network)
+    found = plan(
+        asked, tree.declared(asked.dialect.names), total=epochs * (steps if in_steps else 1), steps_per_epoch=steps
+    )
     check_single_rates(found.rates, settings.options.rates)
     keeper = None if in_steps else Checkpointer(folder / CHECKPOINTS, every=every)
-    return Inputs(settings, asked, found, epochs, network, arrays, folder, keeper)
+    return Inputs(settings, asked, found, epochs, tree, arrays, folder, keeper)
 
 
 def _model(reference: str | None) -> Any:

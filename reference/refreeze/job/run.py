@@ -64,7 +64,7 @@ def run(settings: inputs.Settings) -> int:
     with given.folder_made():
         if settings.model is None and not (settings.resume and given.keeper and given.keeper.found()):
             console.print("Pretraining the embedded network on the digits 0-4 …")
-            inputs.default("pretrain")(given.network)
+            inputs.default("pretrain")(given.tree.model)
         console.print(plot.text(given.plan.segments, given.plan.names, console.width))
         outcome = _train(given, console)
         if outcome.failure is None or outcome.epochs_trained:
@@ -84,7 +84,7 @@ def run(settings: inputs.Settings) -> int:
 
 def _train(given: inputs.Inputs, console: Console) -> report.Trained:
     """Train as planned; what ends it early is part of the outcome, so that nothing trained is lost."""
-    settings, network, keeper = given.settings, given.network, given.keeper
+    settings, network, keeper = given.settings, given.tree.model, given.keeper
     options = asdict(settings.options)
     x, y, test = given.data
     guard, interrupted, failure = FrozenGuard(), False, None
@@ -118,7 +118,7 @@ def _train(given: inputs.Inputs, console: Console) -> report.Trained:
                 fit(given.epochs, in_steps)
             else:
                 how = RunOptions(checkpoint=keeper, resume=settings.resume, **options)
-                train(network, given.plan, fit, how, on_segment, reports)
+                train(given.tree, given.plan, fit, how, on_segment, reports)
         except KeyboardInterrupt:
             interrupted = True
         except Exception as error:

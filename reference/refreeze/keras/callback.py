@@ -79,7 +79,8 @@ class FreezeSchedule(keras.callbacks.Callback):
             raise InvalidSpec("callbacks", "several", "one FreezeSchedule; union makes one of several policies")
         epochs, self._steps = self.params["epochs"], self._steps_per_epoch(self.params.get("steps"))
         spec, ticks = self._spec, {"total": epochs * self._per_epoch, "steps_per_epoch": self._steps or 1}
-        names = None if isinstance(spec, Policy) else models.declared_names(self.model, spec.dialect.names)
+        tree = models.read(self.model)
+        names = None if isinstance(spec, Policy) else tree.declared(spec.dialect.names)
         found = plan(spec, names, unit=self._unit, **ticks)
         check_single_rates(found.rates, self._options.rates)
         run = found.segments
@@ -90,7 +91,7 @@ class FreezeSchedule(keras.callbacks.Callback):
                 f"steps_per_execution = {self._at_once} steps; compile with a divisor of the steps to it, such as 1"
             )
         steps = 1 if self._unit == "steps" else self._steps
-        self._controller = Controller(self.model, found.policy.names, run, self._options, self.model.history, steps)
+        self._controller = Controller(tree, found.policy.names, run, self._options, self.model.history, steps)
         self.params[_MARK] = True
         self.schedule, self.reports = run, []
         self._to_come: list[Segment] | None = None

@@ -140,8 +140,9 @@ class Checkpointer:
         ``ScheduleMismatch`` if the schedule that the newest was written under has another past (RES-3);
         ``Unsupported`` if replicas have other statistics than each other.
         """
-        if (replicas := backends.current().replicas(model)) > 1:
-            apart = [n.path for n in read(model).nodes if not all(part.synchronized for part in n.batch_norms)]
+        tree = read(model)
+        if (replicas := backends.current().replicas(tree.model)) > 1:
+            apart = [n.path for n in tree.nodes if not all(part.synchronized for part in n.batch_norms)]
             if apart:
                 raise Unsupported(
                     f"layer {apart[0]!r} has moving statistics of its own on each of {replicas} replicas, and a "
@@ -153,8 +154,8 @@ class Checkpointer:
             raise InvalidSpec("checkpoint", str(self.directory), "a folder without checkpoints, unless a run resumes")
         if not found:
             return None
-        path, state, arrays = self._newest_whole(found, model, schedule, optimizer_state)
-        for variable, array in zip(_variables(model), arrays, strict=True):
+        path, state, arrays = self._newest_whole(found, tree, schedule, optimizer_state)
+        for variable, array in zip(_variables(tree.model), arrays, strict=True):
             variable.assign(array)
         if state.random and state.backend == keras.backend.backend():
             backends.current().set_random_state(bytes.fromhex(state.random))
@@ -165,15 +166,18 @@ class Checkpointer:
         return state
 
     def _newest_whole(
-        self, found: Sequence[Path], model: Any, schedule: Sequence[Segment], optimizer_state: KerasOptimizerState
+        self,
+        found: Sequence[Path],
+        tree: ModelTree,
+        schedule: Sequence[Segment],
+        optimizer_state: KerasOptimizerState,
     ) -> tuple[Path, Saved, list[np.ndarray[Any, Any]]]:
         """Return the newest of ``found`` that fits, with its state and arrays; nothing is changed if none does."""
         unusable: list[CheckpointError] = []
         total = schedule[-1].stop if schedule else 0
-        tree = read(model)
-        with optimizers.put_back_on_error(model):
+        with optimizers.put_back_on_error(tree.model):
             optimizers.prepare(tree, optimizer_state)
-            wanted = [(tuple(v.shape), np.asarray(v.numpy()).dtype) for v in _variables(model)]
+            wanted = [(tuple(v.shape), np.asarray(v.numpy()).dtype) for v in _variables(tree.model)]
             for path in found:
                 try:
                     state, recorded, arrays = _read(path, _described(tree), wanted)
@@ -202,7 +206,8 @@ class Checkpointer:
         cannot be written; then those before are as they were, and nothing unfinished is left.
         """
         path = self.directory / f"epoch-{epoch:08}.npz"
-        if not backends.current().writes(model):
+        tree = read(model)
+        if not backends.current().writes(tree.model):
             return path
         written = [*(old for old in self._written if old != path), path]
         state = Saved(
@@ -213,7 +218,7 @@ class Checkpointer:
             epoch=epoch,
             stopped=stopped,
             schedule=segments_json.to_json(schedule),
-            variables=_described(read(model)),
+            variables=_described(tree),
             history={key: list(values) for key, values in history.items()},
             written=[file.name for file in written],
             backend=keras.backend.backend(),
@@ -221,7 +226,7 @@ class Checkpointer:
         )
         try:
             with _whole(path, keep_other=path not in self._written) as file:
-                _write(file, path, state, _variables(model))
+                _write(file, path, state, _variables(tree.model))
             self._written = written
             for old in written[: -self._keep]:
                 old.unlink(missing_ok=True)

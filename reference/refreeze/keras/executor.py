@@ -103,15 +103,16 @@ def train(
     on_segment: Callable[[Segment], None] | None,
     reports: list[SegmentReport],
 ) -> Any:
-    """Do what ``execute`` does, for a plan in epochs; raises what it raises."""
+    """Do what ``execute`` does, for a plan in epochs and a model, be it read already; raises what it raises."""
     check_listener(on_segment)
     schedule = run = planned.segments
     controller = Controller(model, planned.policy.names, schedule, options)
+    tree, model = controller.tree, controller.model
     keeper = options.checkpointer()
     history: dict[str, list[float]] = {}
     done, stopped = 0, False
     if keeper is not None:
-        if resumed := keeper.begin(model, schedule, resume=options.resume, optimizer_state=options.optimizer_state):
+        if resumed := keeper.begin(tree, schedule, resume=options.resume, optimizer_state=options.optimizer_state):
             history, done, stopped = resumed.history, resumed.epoch, resumed.stopped
             for before in cut(schedule, done - 1, done):
                 controller.follow(before)
@@ -134,11 +135,11 @@ def train(
             reports.append(now.ended(epochs, new.history))
             history, done = merge([(history, done), (new.history, epochs)]), done + epochs
             if keeper is not None:
-                keeper.save(model, schedule, done, history, stopped)
+                keeper.save(tree, schedule, done, history, stopped)
             if stopped:
                 _log.info("training was stopped after %d of %d epochs", done, planned.total)
                 break
-    log_frozen_summary(controller.tree)
+    log_frozen_summary(tree)
     if options.restore:
         controller.restore()
     merged = keras.callbacks.History()
@@ -225,10 +226,11 @@ class FreezeTrainingExecutor:
         if not callable(fit_fn):
             raise InvalidSpec("fit_fn", fit_fn, "callable with a number of epochs")
         check_int("training_epochs", training_epochs)
-        planned = plan(self._configuration(), models.layer_names(nn), total=training_epochs)
+        tree = models.read(nn)
+        planned = plan(self._configuration(), tree.layer_names, total=training_epochs)
         self.reports, before = [], self.reports
         try:
-            return train(nn, planned, fit_fn, self._options, None, self.reports)
+            return train(tree, planned, fit_fn, self._options, None, self.reports)
         except ScheduleError:
             self.reports = self.reports or before  # a run that is refused takes away nothing
             raise

@@ -185,8 +185,3 @@ def layers_within(layer: Any) -> list[Any]:
 def layer_names(model: Any) -> Names:
     """Return the paths of the layers that own weights, in declaration order (NAM-1); raises as ``read`` does."""
     return read(model).layer_names
-
-
-def declared_names(model: Any, kind: Literal["layers", "parameters"]) -> Names:
-    """Return ``ModelTree.declared`` of ``model``; raises as ``read`` does, too."""
-    return read(model).declared(kind)
