@@ -140,9 +140,9 @@ def plan(
     [(0, 2, ['stem']), (2, 5, [])]
     """
     known = None if names is None else checked_names("names", names)
+    run = Run(total=check_int("total", total), steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1))
     if isinstance(spec, Configuration):
-        run = Run(total=check_int("total", total), steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1))
-        language, config, unit = spec.dialect, spec.dialect.parse(spec.config), spec.dialect.unit
+        language, config, unit = spec.dialect, spec.config, spec.dialect.unit
         policy = language.build(config, known, run)
         rates = None if language.rates is None else language.rates(config, known, run)
         texts = _texts(msgspec.to_builtins(config)) if names is None else ()
@@ -154,8 +154,8 @@ def plan(
     return Plan(
         unit=unit,
         names=tuple(dict.fromkeys([*mentioned, *sorted(policy.names)])) if known is None else known,
-        total=check_int("total", total),
-        steps_per_epoch=check_int("steps_per_epoch", steps_per_epoch, 1),
+        total=run.total,
+        steps_per_epoch=run.steps_per_epoch,
         policy=policy,
         rates=rates,
         segments=segments(policy, total),

@@ -12,7 +12,7 @@ from refreeze.conformance.protocol import REQUESTS, AnyRequest, ApplyRequest, Se
 from refreeze.dialects import Dialect, dialect, kempner
 from refreeze.dialects.targets import Target
 from refreeze.errors import InvalidSpec
-from refreeze.plan import Configuration, plan
+from refreeze.plan import configuration, plan
 from refreeze.policy import Policy
 from refreeze.segments_json import to_json
 from refreeze.selectors import distinct
@@ -58,7 +58,7 @@ def _dialect(name: str) -> Dialect | None:
 def _segments(asked: SegmentsRequest, known: Dialect) -> dict[str, Any]:
     if asked.start > asked.total:
         raise InvalidSpec("start", asked.start, f"in 0..{asked.total}")
-    config = Configuration(known, asked.config)  # checked by the plan
+    config = configuration(asked.config, known)
     found = plan(config, asked.names, total=asked.total, steps_per_epoch=asked.steps_per_epoch)
     return {"segments": to_json(cut(found.segments, asked.start))}
 
