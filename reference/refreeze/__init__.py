@@ -1,8 +1,11 @@
 """refreeze: the reference for layer-freeze schedules, and for what exactly happens when layers freeze and thaw.
 
-The core is here: policies (what is frozen when), schedules (their segments and operations), windows, selectors and
-errors. ``refreeze.dialects`` reads the configurations of real systems; ``refreeze.keras`` and ``refreeze.torch`` run
-schedules on Keras and on PyTorch.
+The core is here, and is read in this order: ``policy`` (what is frozen at a tick, and how big policies are made of
+small ones), ``schedule`` (a policy as segments, and what changes between them), ``windows`` (policies that move),
+``rates`` (how fast single names learn), ``selectors`` (which names are meant) and ``errors``.
+
+``refreeze.dialects`` reads the configurations of real systems; ``refreeze.keras`` and ``refreeze.torch`` run schedules
+on Keras and on PyTorch.
 """
 
 from __future__ import annotations
