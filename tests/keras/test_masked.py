@@ -15,9 +15,10 @@ from refreeze import Policy, always, inference_mode, stages, union
 from refreeze.keras import execute
 from refreeze.keras.model import layer_names
 from refreeze.keras.own_counts import beside
-from small_models import MODELS, X, build, count_traces, fit, named_weights, rewriting, said, weights
+from small_models import BACKEND, MODELS, X, build, count_traces, fit, named_weights, rewriting, said, weights
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.only_on("tensorflow", "jax")]
+ON_TENSORFLOW = pytest.mark.only_on("tensorflow")
 LAYERS = ["one", "two", "head"]
 SETS = [["one"], ["two"], [], ["one", "two"], ["one"], LAYERS, ["head"]]
 POLICY = stages(*((epoch, always(names)) for epoch, names in enumerate(SETS)))
@@ -29,8 +30,7 @@ class Poison(keras.layers.Layer):
     """Passes values on, and NaN as the gradient of what is before it."""
 
     def call(self, x: Any) -> Any:
-        poisoned = tf.custom_gradient(lambda x: (tf.identity(x), lambda dy: dy * float("nan")))
-        return poisoned(x)
+        return keras.ops.custom_gradient(lambda x: (1 * x, lambda dy: dy * float("nan")))(x)
 
 
 @keras.saving.register_keras_serializable("refreeze-tests")
@@ -79,8 +79,9 @@ def trained(
 def compare(make: Callable[[], Any], optimizer: Callable[[], Any], rewritten: bool = False, **compiled: Any) -> None:
     """Compare a masked run with one that traces each set, after every segment: what moves, and all bits.
 
-    Where TensorFlow rewrites arithmetic, the values agree to rounding.
+    Where TensorFlow rewrites arithmetic, and on JAX, the values agree to rounding.
     """
+    rewritten |= BACKEND == "jax"
     with rewriting(rewritten):
         (masked, traces), (cached, _) = (trained(make, optimizer, POLICY, s, **compiled) for s in ("masked", "cached"))
     assert traces == 1
@@ -108,7 +109,7 @@ def moves(seen: Any) -> list[list[bool]]:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("rewritten", [False, True])
+@pytest.mark.parametrize("rewritten", [pytest.param(False, marks=ON_TENSORFLOW), True])
 def test_EXE_7_what_a_traced_step_does(options: dict[str, Any], rewritten: bool) -> None:
     """Constraint, regularizer, momentum, and everything frozen in one segment; the options touch all gradients."""
     first = {"kernel_constraint": keras.constraints.UnitNorm(), "kernel_regularizer": keras.regularizers.L2(0.1)}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from refreeze import CheckpointError, Policy, Unsupported, always, during, stages
 from refreeze.keras import FreezeSchedule, execute, own_counts
-from small_models import build, everything, fit, rewriting, said
+from small_models import agree, build, everything, fit, rewriting, said
 
 pytestmark = pytest.mark.engine
 RATE, LATE, STEPS, DECAY = 1e-3, 200, 232, 0.1
@@ -168,8 +168,9 @@ def test_EXE_7_every_switch_counts_alike(options: dict[str, Any]) -> None:
             history = execute(model, BY_EPOCH, 4, fit(model), switch=switch, optimizer_state="per_variable")
         counts = [int(count.numpy()) for count in own_counts.counts(model.optimizer)]
         ends.append((*everything(model, history), counts))
-    assert ends[0] == ends[1] == ends[2]
-    assert ends[0][-1] == [9, 9, 6, 6, 9, 9]
+    assert ends[0] == ends[1]
+    agree(ends[2], ends[0])
+    assert ends[0][-1] == ends[2][-1] == [9, 9, 6, 6, 9, 9]
 
 
 def test_RES_2_a_resumed_run_counts_on(tmp_path: Path) -> None:

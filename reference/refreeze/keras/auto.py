@@ -29,9 +29,13 @@ TIMED = 3
 
 
 class Costs:
-    """What was measured of the steps of one trace, in seconds per call of the train function."""
+    """What was measured of the steps of one trace, in seconds per call of the train function.
 
-    def __init__(self) -> None:
+    ``behind``: a specialised step is prepared while the masked one trains, which saves nothing meanwhile.
+    """
+
+    def __init__(self, behind: bool = False) -> None:
+        self._behind = behind
         self.masked: list[float] = []
         self.preparing: list[float] = []
         self.saved: list[float] = []
@@ -40,7 +44,9 @@ class Costs:
     def worth(self, calls: float) -> tuple[bool, str]:
         """Return whether a specialised step for so many calls repays its preparation, and that in words."""
         preparing = median(self.preparing) if self.preparing else self.first
-        saved = calls * median(self.masked) * (median(self.saved) if self.saved else SAVES)
+        masked = median(self.masked)
+        with_it = max(0.0, calls - preparing / masked) if self._behind else calls
+        saved = with_it * masked * (median(self.saved) if self.saved else SAVES)
         return saved > preparing, f"{calls:.0f} calls to come save {saved:.3g} s, preparing takes {preparing:.3g} s"
 
 
@@ -96,8 +102,10 @@ class Masked(Switch):
     def _begin(self) -> None:
         """Begin anew with the model as it is compiled now."""
         self._compiled, self._traced = identity(self._model), None
-        self._step, self._costs = self._make(), Costs()
+        self._step = self._make()
+        self._costs = Costs(getattr(self._step, "BEHIND", False))
         self._kept: dict[bytes, Any] = {}
+        self._unmeasured: set[bytes] = set()
         backend = f"a train step on the backend {keras.backend.backend()}"
         if obstacle := backend if self._step is None else self._step.obstacle():
             _log.warning("%s cannot be masked: each frozen set is traced and kept instead", obstacle)
@@ -120,43 +128,44 @@ class Masked(Switch):
         self.decision = "masked"
         if signature in self._kept:
             self.decision = "specialised before"
-            self._model.train_function = self._kept[signature]
+            measured = signature not in self._unmeasured
+            self._model.train_function = self._kept[signature] if measured else self._measuring(signature)
         else:
             self._model.train_function = self._first
         return new
 
-    def _first(self, iterator: Any) -> Any:
+    def _first(self, *batch: Any) -> Any:
         """Train with the masked step while the rule still has something to learn of it, and then as it says."""
         model, costs = self._model, self._costs
         model.train_function = self._first
         if not costs.masked and not costs.first:
-            return self._very_first(iterator)
+            return self._very_first(*batch)
         if self._size and (len(costs.masked) >= TIMED) and self._specialises():
-            return model.train_function(iterator)
+            return model.train_function(*batch)
         if not self._size or self._timed >= TIMED:
             model.train_function = self._masked
-        seconds, logs = self._clocked(self._masked, iterator)
+        seconds, logs = self._clocked(self._masked, *batch)
         self._timed += 1
         costs.masked = [*costs.masked[-15:], seconds]
         return logs
 
-    def _very_first(self, iterator: Any) -> Any:
+    def _very_first(self, *batch: Any) -> Any:
         try:
-            self._masked.prepare(iterator)  # the trace
+            self._masked.prepare(*batch)  # the trace
         except Unsupported as error:
             _log.warning("%s", error)
             self._masked, self._size = self._traced, 0
-        self._costs.first, logs = self._clocked(self._masked, iterator)
+        self._costs.first, logs = self._clocked(self._masked, *batch)
         return logs
 
     def end(self) -> None:
         """Leave the model with a train function that holds nothing of the run."""
         if self._step is not None and self._traced is not None:
-            self._model.train_function = self._kept.get(self._state, self._masked)
+            self._model.train_function = self._step.left(self._kept.get(self._state, self._masked))
 
-    def _clocked(self, run: Callable[[Any], Any], iterator: Any) -> tuple[float, Any]:
+    def _clocked(self, run: Callable[..., Any], *batch: Any) -> tuple[float, Any]:
         begun = time.perf_counter()
-        logs = run(iterator)
+        logs = run(*batch)
         self._backend.wait(logs)
         return time.perf_counter() - begun, logs
 
@@ -179,19 +188,27 @@ class Masked(Switch):
         self.decision = f"{'specialised' if worth else 'masked'}: {why}"
         if not worth:
             return False
-        own = self._kept[self._state] = self._step.program(self._traced, self._state)
-        seen: list[float] = []
+        self._kept[self._state] = self._step.program(self._traced, self._state)
+        self._unmeasured.add(self._state)
+        self._model.train_function = self._measuring(self._state)
+        return True
 
-        def timed(iterator: Any) -> Any:
+    def _measuring(self, state: bytes) -> Any:
+        """Return the specialised step of a state, which is measured as soon as it is there."""
+        own, seen = self._kept[state], list[float]()
+
+        def timed(*batch: Any) -> Any:
             self._model.train_function = timed
-            seconds, logs = self._clocked(own, iterator)
+            if own.prepared is None:  # in the background, while the masked step trains
+                return own(*batch)
+            seconds, logs = self._clocked(own, *batch)
             seen.append(seconds)
             if len(seen) > TIMED:
                 step, costs = median(seen[1:]), self._costs
-                costs.preparing.append(seen[0] - step)
+                costs.preparing.append(own.prepared + seen[0] - step)
                 costs.saved.append(1 - step / median(costs.masked))
+                self._unmeasured.discard(state)
                 self._model.train_function = own
             return logs
 
-        self._model.train_function = timed
-        return True
+        return timed

@@ -9,80 +9,47 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from refreeze.keras import private
-from refreeze.keras.batchnorm import MODES, BatchNorms, Mode, chosen
-from refreeze.keras.conditions import Condition, Conditions
-from refreeze.keras.flags import Flags
-from refreeze.keras.model import ModelTree
+from refreeze.keras.batchnorm import Mode, chosen
+from refreeze.keras.conditions import Condition
+from refreeze.keras.masking import Masking
 from refreeze.keras.specialised import Boolean, Programs
 
 
-class MaskedStep:
-    """The step of a model for all ``states``: ``bytes`` of the flags, each in its place, and of the modes after them.
+class MaskedStep(Masking):
+    """The step of a model for all states of a schedule; ``Masking`` says what they are."""
 
-    ``put_back`` is called before and after a trace. Raises nothing: ask ``obstacle`` before.
-    """
+    METHODS = ("apply", "apply_gradients", *private.UPDATING)
+    BEHIND = False
+    """Whether a specialised step is prepared while the masked one trains."""
 
-    def __init__(
-        self,
-        tree: ModelTree,
-        flags: Flags,
-        batch_norms: BatchNorms,
-        states: Iterable[bytes],
-        put_back: Callable[[], None],
-    ) -> None:
-        states = list(dict.fromkeys(states))
-        self._tree, self._flags, self._put_back = tree, flags, put_back
-        self.conditions = conditions = Conditions(states)
-        model = flags.place[id(tree.model)]
-        self._trains: dict[int, Condition] = {
-            id(variable): conditions.when(functools.partial(_both, flags.place[id(variable)], model))
-            for variable in tree.trainable
-        }
-        places = [flags.place[id(variable)] for variable in tree.trainable]
-        self._any = conditions.when(lambda state: state[model] and any(state[at] for at in places))
-        self._modes: dict[int, tuple[Any, Condition, Condition]] = {}
-        for at, layer in enumerate(batch_norms.layers, start=len(flags.place)):
-            by_batch = conditions.when(functools.partial(_any_of, at, _byte("train") + _byte("fixed")))
-            moves = conditions.when(functools.partial(_any_of, at, _byte("train")))
-            self._modes[id(layer)] = layer, by_batch, moves
-        self._ever = tuple(any(state[at] for state in states) for at in range(len(flags.place)))
-        self._booleans = tf.Variable([False] * len(conditions), trainable=False, name="frozen_set")
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._booleans = tf.Variable([False] * len(self.conditions), trainable=False, name="frozen_set")
         self._replicas, self._patches = 0, contextlib.ExitStack()
         self._masks: list[Any] = []
         self._updated: list[Any] = []
 
     def obstacle(self) -> str | None:
-        """Return what of the model cannot be masked, in words, or None."""
+        if found := super().obstacle():
+            return found
         model, optimizer = self._tree.model, self._tree.model.optimizer
         inner = getattr(optimizer, "inner_optimizer", optimizer)
-        several = model.distribute_strategy.num_replicas_in_sync > 1
-        if model.run_eagerly:
-            return "run_eagerly=True"
-        if not _calls_keras_own(model.train_step):
-            return f"the train_step of model {model.name!r}"
+        if model.distribute_strategy.num_replicas_in_sync == 1:
+            return None
         for layer in self._tree.inside:
-            if not _of_keras(type(layer)) and layer is not model and "trainable" in _names_in(type(layer)):
-                return f"layer {layer.name!r}, which looks at flags itself"
-            if several and getattr(layer, "synchronized", False):
+            if getattr(layer, "synchronized", False):
                 return f"layer {layer.name!r}, which synchronizes its statistics among replicas"
-        for name in ("apply", "apply_gradients", *private.UPDATING):
-            method = getattr(type(inner), name, None)
-            if method is None or not _of_keras(method):
-                return f"{name} of optimizer {inner.name!r}"
-        if any(getattr(variable, "overwrite_with_gradient", False) for variable in self._tree.trainable):
-            return "variables that are overwritten by their gradients"
-        if several and inner.gradient_accumulation_steps:
+        if inner.gradient_accumulation_steps:
             return "gradient accumulation on several replicas"
-        if several and (inner.weight_decay is not None or getattr(inner, "adam_weight_decay", None) is not None):
+        if inner.weight_decay is not None or getattr(inner, "adam_weight_decay", None) is not None:
             return "weight decay on several replicas"
-        if several and self._any is not True:
+        if self._any is not True:
             return "a segment with everything frozen, on several replicas"
         return None
 
@@ -116,6 +83,10 @@ class MaskedStep:
         asked: list[Boolean] = ["asked" for _ in range(len(self.conditions))]
         booleans = asked if state is None else self.conditions.values(state)
         return Programs(traced, self._booleans.handle, booleans)
+
+    def left(self, program: Any) -> Any:
+        """Return the train function to leave the model with when the run is over."""
+        return program
 
     def set(self, state: bytes) -> None:
         """Let the next steps be those of one of the states."""
@@ -254,49 +225,3 @@ class MaskedStep:
 
 def _square(grad: Any) -> Any:
     return tf.reduce_sum(tf.square(grad))
-
-
-def _both(one: int, other: int, state: bytes) -> bool:
-    return bool(state[one] and state[other])
-
-
-def _any_of(at: int, modes: bytes, state: bytes) -> bool:
-    return state[at] in modes
-
-
-def _byte(mode: Mode) -> bytes:
-    return bytes([MODES.index(mode)])
-
-
-def _of_keras(thing: Any) -> bool:
-    return str(thing.__module__).partition(".")[0] == "keras"
-
-
-def _names_in(kind: type) -> set[str]:
-    """Return the names that the methods of a class, and of those that it is made of but for Keras' own, use."""
-    found: set[str] = set()
-    todo = [
-        part.__code__
-        for one in kind.__mro__
-        if not _of_keras(one)
-        for part in vars(one).values()
-        if inspect.isfunction(part)
-    ]
-    while todo:
-        code = todo.pop()
-        found.update(code.co_names)
-        todo += [constant for constant in code.co_consts if inspect.iscode(constant)]
-    return found
-
-
-def _calls_keras_own(step: Any) -> bool:
-    """Return whether a train step is Keras' own, or a function around it."""
-    todo, seen = [step], set[int]()
-    while todo:
-        step = todo.pop()
-        if inspect.ismethod(step):
-            return _of_keras(step.__func__)
-        if inspect.isfunction(step) and id(step) not in seen:
-            seen.add(id(step))
-            todo += [value for value in inspect.getclosurevars(step).nonlocals.values() if callable(value)]
-    return False

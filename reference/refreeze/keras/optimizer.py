@@ -228,6 +228,20 @@ def prebuild(tree: ModelTree) -> None:
         model.make_train_function(force=True)
 
 
+def owners(optimizer: Any) -> dict[int, int]:
+    """Return the id of the model variable by the id of each slot and count that belongs to one.
+
+    Raises ``Unsupported`` as ``new_like`` does.
+    """
+    inner = _inner(optimizer)
+    twin, over = new_like(inner), private.built_over(inner)
+    slot_of = _build(twin, over)
+    # Both were built over the same variables in the same order, so their own variables pair up.
+    both = zip(twin.variables, inner.variables, strict=False)  # behind them counts may come
+    found = {id(used): slot_of[id(fresh)] for fresh, used in both if id(fresh) in slot_of}
+    return found | dict(zip(map(id, own_counts.counts(inner)), map(id, over), strict=False))
+
+
 def reset(optimizer: Any, only: set[int] | None = None) -> None:
     """Set the optimizer's state, but for the learning rate, to that of a new one of the same configuration.
 

@@ -26,9 +26,9 @@ class Options:
 
     switch: Switch = "cached"
     """"cached" keeps the train functions used last and puts them back; "rebuild" makes a new one at every switch. The
-    results are equal bit for bit (EXE-7). On TensorFlow "masked" has one train function for the whole schedule, told
-    what is frozen, and "auto" makes others of it for sets that repay them: the same moves, and values agree to
-    rounding."""
+    results are equal bit for bit (EXE-7). On TensorFlow and JAX "masked" has one train function for the whole schedule,
+    told what is frozen, and "auto" makes others of it for sets that repay them, on JAX in the background: the same
+    moves, and values agree to rounding."""
     cache_size: int = 16
     """How many train functions "cached" keeps, >= 1. There is no bound in MiB: the frameworks do not say what a train
     step holds, and by how much the memory of the process grows is known only afterwards, and not whose it is."""

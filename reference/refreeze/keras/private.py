@@ -39,6 +39,7 @@ USED = {
     "Optimizer._backend_increment_gradient_accumulators": _NOT_MASKED,
     "Optimizer._clip_gradients": _NOT_MASKED,
     "Optimizer._distributed_tf_update_step": _NOT_MASKED,
+    "JAXTrainer._make_function": _NOT_MASKED,
     "JAXTrainer.jax_state_sync": _REFUSES,
     "Model._compile_config": "no train step is kept: each switch traces one",
     "Model._compile_metrics": _TRACES_TWICE,
@@ -195,7 +196,7 @@ def forget_slots(optimizer: Any) -> None:
     optimizer.built = False
 
 
-UPDATING = tuple(name.partition(".")[2] for name, gone in USED.items() if gone == _NOT_MASKED)
+UPDATING = tuple(n.partition(".")[2] for n, gone in USED.items() if gone == _NOT_MASKED and n.startswith("Optimizer."))
 """The methods of an optimizer that a masked step has called in conditionals."""
 DECAY, APPLY, ACCUMULATE, CLIP, UPDATE = UPDATING
 
@@ -210,6 +211,23 @@ def replaced(holder: Any, attribute: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(holder, attribute, before) if kept else delattr(holder, attribute)
+
+
+def compiled_step(model: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the compiled step of a new train function on JAX, and what makes a train function of such a step."""
+    repeat, kept, found = _get(model, "JAXTrainer._make_function"), model.train_function, list[Any]()
+    with replaced(model, "_make_function", found.append):
+        model.make_train_function(force=True)
+    model.train_function = kept
+    return found[0], repeat
+
+
+def compiled_in_one_thread(lowered: Any) -> Any:
+    """Return what JAX compiles of a lowered function, on a CPU without the threads that run other functions."""
+    try:
+        return lowered.compile(compiler_options={"xla_cpu_parallel_codegen_split_count": 1})
+    except Exception:  # another XLA may not have that option
+        return lowered.compile()
 
 
 def compilation(model: Any) -> object:

@@ -100,6 +100,9 @@ class Program:
 class Programs:
     """A train function: one ``Program`` of each trace of ``traced``, which is a train function that Keras made."""
 
+    prepared = 0.0
+    """The seconds that were spent on it beside the steps; None while it is being prepared."""
+
     def __init__(self, traced: Any, handle: Any, booleans: Sequence[Boolean]) -> None:
         self._traced, self._handle, self._booleans = traced, handle, booleans
         self._programs: dict[bytes, Program] = {}

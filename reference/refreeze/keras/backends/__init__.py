@@ -20,7 +20,8 @@ LIMITS = {
     "jax": {
         "flax.nnx": "refused: Keras' train step is another there",
         "several processes": "refused: the engine runs in one, on any number of devices",
-        "switch='masked', 'auto'": "each frozen set is traced and kept instead, and the log says so",
+        "switch='masked', 'auto' with jit_compile=False": "each frozen set is kept instead, and the log says so",
+        "switch='auto'": "a step for a set is compiled in the background, for batches of one shape; equal to rounding",
     },
     "torch": {
         "steps_per_execution > 1": "refused: Keras executes one step at a time",

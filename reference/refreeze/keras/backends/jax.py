@@ -18,6 +18,7 @@ import keras
 from refreeze.errors import Unsupported
 from refreeze.keras import private
 from refreeze.keras.backends import Backend
+from refreeze.keras.backends.jax_masked import MaskedStep
 
 _SORTING = ("JAXTrainer._get_jax_state", "JAXTrainer.jax_state_sync")
 """What takes values out of variables and puts them back, by the flags."""
@@ -74,6 +75,9 @@ class Jax(Backend):
     def count(self, optimizer: Any, counts: list[Any]) -> Callable[[], None]:
         return private.pass_as_state(optimizer, counts)
 
+    def masked(self, *parts: Any) -> Any:
+        return MaskedStep(*parts)
+
     def wait(self, outcome: Any) -> None:
         jax.block_until_ready(outcome)
 
@@ -83,8 +87,8 @@ def _for_what_trains(model: Any, step: Callable[..., Any], state: Any, data: Any
     optimizer, trainable = model.optimizer, model.trainable_variables
     with private.shown_as_built_over(optimizer, trainable):
         logs, (weights, others, slots, metrics) = step(state, data)
-    if weights:
-        slots = _emptied(optimizer, {*map(id, trainable)}, state[2], slots)
+    # With everything frozen the optimizer does nothing; Keras would have a loss scale count the step on JAX alone.
+    slots = _emptied(optimizer, {*map(id, trainable)}, state[2], slots) if weights else list(state[2])
     return logs, (weights, others, slots, metrics)
 
 

@@ -1,0 +1,200 @@
+"""On JAX: one executable for all sets, counted; one for a set is compiled while training goes on."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import logging
+import threading
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from refreeze import always, stages
+from refreeze.keras import FreezeSchedule, auto, backends, execute, private
+from small_models import STEPS, build, count_traces, fit, said, weights
+from test_masked import POLICY, SETS, SGD, moves, network, trained
+
+pytestmark = [pytest.mark.engine, pytest.mark.only_on("jax")]
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@pytest.fixture
+def compilations() -> Iterator[list[str]]:
+    """Yield a list of what XLA has compiled since."""
+    import jax
+
+    found: list[str] = []
+
+    def listen(event: str, seconds: float, **more: Any) -> None:
+        if event == COMPILED:
+            found.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_after_the_first_step_nothing_is_compiled(compilations: list[str]) -> None:
+    """Neither for a new set, nor when one comes again, nor at the beginning of an epoch."""
+    model, found = build("cnn", "adam"), []
+
+    def counting(epochs: int) -> Any:
+        before = len(compilations)
+        history = fit(model)(epochs)
+        found.append(len(compilations) - before)
+        return history
+
+    turns = [["one"], ["two"], ["norm"], ["one"], [], ["one", "two", "head", "norm"], ["two"]]
+    execute(model, stages(*((at, always(names)) for at, names in enumerate(turns))), 7, counting, switch="masked")
+    assert found[0] >= 1
+    assert found[1:] == [0] * 6
+
+
+@pytest.fixture
+def always_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "TIMED", 1)
+    monkeypatch.setattr(auto.Costs, "worth", lambda self, calls: (True, "always"))
+
+
+def test_training_goes_on_while_a_step_is_compiled(monkeypatch: pytest.MonkeyPatch, always_worth: None) -> None:
+    """It is compiled only after the training is over for which it was asked: had a step waited, this would not end."""
+    plain, go_on, threads = private.compiled_in_one_thread, threading.Event(), set()
+
+    def late(lowered: Any) -> Any:
+        assert go_on.wait(100)
+        threads.add(threading.current_thread())
+        return plain(lowered)
+
+    monkeypatch.setattr(private, "compiled_in_one_thread", late)
+    model, made, visits = build("dense", "sgd"), [], [["one"], ["two"], ["one"]]
+    traces, program = count_traces(model), auto.Masked._measuring
+
+    def measuring(self: Any, state: bytes) -> Any:
+        made.append(self._kept[state])
+        return program(self, state)
+
+    monkeypatch.setattr(auto.Masked, "_measuring", measuring)
+    moved: list[set[str]] = []
+
+    def training(epochs: int) -> Any:
+        if len(moved) == 2:
+            assert [one.prepared for one in made] == [None, None]
+            go_on.set()
+            while made[0].prepared is None:
+                threading.Event().wait(0.01)
+        before = weights(model)
+        history = fit(model)(epochs)
+        moved.append({name.partition("/")[0] for name, now in weights(model).items() if now != before[name]})
+        return history
+
+    execute(model, stages(*((at, always(names)) for at, names in enumerate(visits))), 3, training, switch="auto")
+    assert moved == [{"two", "head"}, {"one", "head"}, {"two", "head"}]
+    assert traces == [1]
+    assert made[0]._own is not None
+    assert threading.main_thread() not in threads
+
+
+def test_what_xla_cannot_compile_is_said_and_the_masked_step_goes_on(
+    monkeypatch: pytest.MonkeyPatch, always_worth: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(lowered: Any) -> Any:
+        raise MemoryError("too large")
+
+    monkeypatch.setattr(private, "compiled_in_one_thread", fails)
+    model = build("dense", "sgd")
+    history = execute(model, always(["one"]), 3, fit(model), switch="auto")
+    assert len(history.history["loss"]) == 3
+    assert "the masked step goes on, for JAX cannot compile one for the set: too large" in said(caplog, logging.WARNING)
+
+
+def test_after_the_run_the_flags_decide_again() -> None:
+    """Keras on JAX traces what the flags say; no masked step is left that would train something else."""
+    model = build("dense", "sgd")
+    schedule = FreezeSchedule(POLICY, switch="masked")
+    fit(model, callbacks=[schedule])(len(SETS))
+    model.get_layer("one").trainable, model.get_layer("head").trainable = False, True
+    before = weights(model)
+    fit(model)(1)
+    moved = {name.partition("/")[0] for name, now in weights(model).items() if now != before[name]}
+    assert moved == {"two", "head"}
+    assert len(schedule.reports) == len(SETS)
+    assert STEPS > 1
+
+
+# Wrong masked steps -------------------------------------------------------------------------------------------------
+HARD = [["one"], ["norm", "two"], [], ["one", "norm", "two", "head"], ["head"], ["one"]]
+TOLD = "self.row, self._to_ours, self._to_keras, self._trained_now = self._rows[state]"
+WRONG = [
+    # gradients of the frozen count in the global norm
+    ("zeros = map(jax.numpy.zeros_like, gradients)", "zeros = gradients", "EXE-7"),
+    # slots of the frozen move
+    ("kept.append(self._when(condition, new, old))", "kept.append(new)", "EXE-3"),
+    # weights of the frozen are decayed, constrained and updated
+    ("self._when(*one) for one in zip(trains, updated, weights, strict=True)", "*updated", "EXE-3"),
+    # steps count while everything is frozen
+    ("if id(variable) in self._owners else self._any", "if id(variable) in self._owners else True", "EXE-3"),
+    # the boolean of another
+    ("self._told[condition.number], value", "self._told[0], value", "EXE-3"),
+    # a frozen batch normalization uses the batch; or it does when it trains only at times
+    ("return self._when(by_batch, batch, inferred)", "return batch", "EXE-7"),
+    ("if by_batch is False:", "if by_batch is not True:", "EXE-3"),
+    # its statistics move
+    ("weight.assign(self._when(moves, weight.value, value))", "pass", "EXE-3"),
+    # the booleans come one switch late
+    (TOLD, f"late = self.row\n        {TOLD}\n        self.row = self.row if late is None else late", "EXE-3"),
+    # values in the order of other flags
+    ("orders = [now.index(key) for key in self._sorted],", "orders = [*range(len(now))],", "EXE-7"),
+    # a full window leaves what the frozen have gathered
+    ("old = self._when(self._any, ", "old = self._when(False, ", "EXE-7"),
+    # the penalty of the frozen is part of the loss
+    ("self._when(trains, penalty := plain(value), jax.numpy.zeros_like(penalty))", "plain(value)", "EXE-7"),
+]  # fmt: skip
+
+
+def hard(switch: str) -> Any:
+    """Return what ``trained`` does where decay, constraint, regularizer, norm and window touch what is frozen."""
+    first = {"kernel_constraint": keras.constraints.UnitNorm(), "kernel_regularizer": keras.regularizers.L2(0.1)}
+    optimizer = SGD(0.05, momentum=0.9, weight_decay=0.01, global_clipnorm=0.1, gradient_accumulation_steps=2)
+    policy = stages(*((epoch, always(names)) for epoch, names in enumerate(HARD)))
+    norm = lambda: keras.layers.BatchNormalization(name="norm", momentum=0.5)  # noqa: E731
+    return trained(lambda: network(norm(), **first), lambda: optimizer, policy, switch)[0]
+
+
+@functools.cache
+def traced_for_each() -> Any:
+    return hard("cached")
+
+
+def broken(found: Any, should_be: Any) -> set[str]:
+    """Return the laws that are broken: what moves (EXE-3), and the values, which agree to rounding (EXE-7)."""
+    laws = set() if moves(found) == moves(should_be) else {"EXE-3"}
+    for (now, slots, history), (then, others, other) in zip(found, should_be, strict=True):
+        pairs = [*zip(now.values(), then.values(), strict=True), *zip(slots, others, strict=True)]
+        values = [tuple(np.frombuffer(bits, np.float32) for bits in pair) for pair in pairs]
+        values.append(tuple(np.array(ast.literal_eval(text)["loss"]) for text in (history, other)))
+        if not all(np.allclose(*pair, 1e-4, 1e-6) for pair in values):
+            laws.add("EXE-7")
+    return laws
+
+
+def test_EXE_7_the_masked_step_breaks_no_law() -> None:
+    assert broken(hard("masked"), traced_for_each()) == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "law"),
+    [pytest.param(*wrong, marks=() if number < 2 else pytest.mark.slow) for number, wrong in enumerate(WRONG)],
+)
+def test_a_wrong_masked_step_is_caught(old: str, new: str, law: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import refreeze.keras.backends.jax_masked as right
+
+    source, wrong = Path(right.__file__).read_text(encoding="utf-8"), types.ModuleType("wrong")
+    assert source.count(old) == 1
+    exec(compile(source.replace(old, new), "wrong", "exec"), wrong.__dict__)
+    monkeypatch.setattr(backends.current(), "masked", wrong.MaskedStep)
+    assert law in broken(hard("masked"), traced_for_each())
