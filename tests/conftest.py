@@ -49,6 +49,7 @@ class NotInstalled:
         "checksums/torch.py": "torch",
         "checksums/jax.py": "jax",
         "backends/jax.py": "jax",
+        "backends/jax_masked.py": "jax",
         "backends/torch.py": "torch",
         "execution/on_torch.py": "torch",
         "torch/lightning.py": "lightning",

@@ -83,7 +83,7 @@ def test_training_goes_on_while_a_step_is_compiled(monkeypatch: pytest.MonkeyPat
 
     def training(epochs: int) -> Any:
         if len(moved) == 2:
-            assert [one.prepared for one in made] == [None, None]
+            assert {one.prepared for one in made} == {None}
             go_on.set()
             while made[0].prepared is None:
                 threading.Event().wait(0.01)
@@ -113,7 +113,7 @@ def test_what_xla_cannot_compile_is_said_and_the_masked_step_goes_on(
 
 
 def test_after_the_run_the_flags_decide_again() -> None:
-    """Keras on JAX traces what the flags say; no masked step is left that would train something else."""
+    """A train step is traced for what they say; no masked one is left that would train something else."""
     model = build("dense", "sgd")
     schedule = FreezeSchedule(POLICY, switch="masked")
     fit(model, callbacks=[schedule])(len(SETS))

@@ -44,6 +44,7 @@ NEEDING: dict[str, Callable[[Any], Any]] = {
     "Optimizer._get_variable_index": lambda optimizer: private.place_of(None, optimizer),
     "JAXTrainer._get_jax_state": lambda model: private.within(model, "JAXTrainer._get_jax_state", None),
     "JAXTrainer.jax_state_sync": lambda model: private.within(model, "JAXTrainer.jax_state_sync", None),
+    "JAXTrainer._make_function": private.repeater,
     "Function._list_all_concrete_functions": lambda function: next(private.graphs(function)),
 }
 

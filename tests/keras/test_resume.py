@@ -78,6 +78,7 @@ def only(folder: Path, epoch: int, there: Path) -> Path:
     (True, [3, 4, 5], {"optimizer_state": "reset"}),
     (True, [3, 5], {"optimizer_state": "reset_unfrozen", "switch": "rebuild"}),
     (True, [4, 7], {"batch_norm": "batch"}),
+    (False, [4], {"switch": "masked", "optimizer_state": "per_variable"}),
 ], ids=str)  # fmt: skip
 def test_RES_1_2_resumed_at_any_tick_the_end_is_that_of_the_uninterrupted_run(
     eager: bool, at: list[int], options: Any, tmp_path: Path

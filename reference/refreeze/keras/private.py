@@ -213,9 +213,15 @@ def replaced(holder: Any, attribute: str, value: Any) -> Iterator[None]:
         setattr(holder, attribute, before) if kept else delattr(holder, attribute)
 
 
+def repeater(model: Any) -> Callable[[Any], Any]:
+    """Return what makes a train function of a compiled step on JAX."""
+    found: Callable[[Any], Any] = _get(model, "JAXTrainer._make_function")
+    return found
+
+
 def compiled_step(model: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Return the compiled step of a new train function on JAX, and what makes a train function of such a step."""
-    repeat, kept, found = _get(model, "JAXTrainer._make_function"), model.train_function, list[Any]()
+    """Return the compiled step of a new train function on JAX, and ``repeater`` of the model."""
+    repeat, kept, found = repeater(model), model.train_function, list[Any]()
     with replaced(model, "_make_function", found.append):
         model.make_train_function(force=True)
     model.train_function = kept

@@ -25,8 +25,8 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from refreeze.errors import Unsupported
+from refreeze.keras import backends, private
 from refreeze.keras import optimizer as optimizers
-from refreeze.keras import private
 from refreeze.keras.batchnorm import Mode, chosen
 from refreeze.keras.conditions import Condition
 from refreeze.keras.masking import Masking
@@ -54,6 +54,7 @@ class MaskedStep(Masking):
             return "jit_compile=False"
         try:
             self._owners = optimizers.owners(optimizer)
+            private.repeater(self._tree.model)
         except Unsupported as error:
             return str(error)
         self._gathering = {
@@ -82,9 +83,11 @@ class MaskedStep(Masking):
         row = None if state is None else np.array(self.conditions.values(state), bool)
         return Program(self, compiled, repeat, row, self._thread)
 
-    def left(self, program: Any) -> None:
-        """Return the train function to leave the model with: none, for Keras then makes one that obeys the flags."""
+    def left(self, program: Any) -> Any:
+        """Return the train function to leave the model with when the run is over: one that is traced for the flags."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        backends.current().make(self._tree.model)
+        return self._tree.model.train_function
 
     def set(self, state: bytes) -> None:
         """Let the next steps be those of one of the states, whose flags the model has now."""
