@@ -17,6 +17,7 @@ import pytest
 from refreeze import always, stages
 from refreeze.keras import FreezeSchedule, auto, backends, execute, private
 from small_models import STEPS, build, count_traces, fit, said, weights
+from test_auto import AtOnce
 from test_masked import POLICY, SETS, SGD, moves, network, trained
 
 pytestmark = [pytest.mark.engine, pytest.mark.only_on("jax")]
@@ -106,6 +107,7 @@ def test_what_xla_cannot_compile_is_said_and_the_masked_step_goes_on(
         raise MemoryError("too large")
 
     monkeypatch.setattr(private, "compiled_in_one_thread", fails)
+    monkeypatch.setattr("refreeze.keras.backends.jax_masked.ThreadPoolExecutor", AtOnce)
     model = build("dense", "sgd")
     history = execute(model, always(["one"]), 3, fit(model), switch="auto")
     assert len(history.history["loss"]) == 3
@@ -196,5 +198,5 @@ def test_a_wrong_masked_step_is_caught(old: str, new: str, law: str, monkeypatch
     source, wrong = Path(right.__file__).read_text(encoding="utf-8"), types.ModuleType("wrong")
     assert source.count(old) == 1
     exec(compile(source.replace(old, new), "wrong", "exec"), wrong.__dict__)
-    monkeypatch.setattr(backends.current(), "masked", wrong.MaskedStep)
+    monkeypatch.setattr(backends.current(), "masked", wrong.JaxMaskedStep)
     assert law in broken(hard("masked"), traced_for_each())

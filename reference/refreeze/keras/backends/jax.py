@@ -18,7 +18,7 @@ import keras
 from refreeze.errors import Unsupported
 from refreeze.keras import private
 from refreeze.keras.backends import Backend
-from refreeze.keras.backends.jax_masked import MaskedStep
+from refreeze.keras.backends.jax_masked import JaxMaskedStep
 
 _SORTING = ("JAXTrainer._get_jax_state", "JAXTrainer.jax_state_sync")
 """What takes values out of variables and puts them back, by the flags."""
@@ -76,7 +76,7 @@ class Jax(Backend):
         return private.pass_as_state(optimizer, counts)
 
     def masked(self, *parts: Any) -> Any:
-        return MaskedStep(*parts)
+        return JaxMaskedStep(*parts)
 
     def wait(self, outcome: Any) -> None:
         jax.block_until_ready(outcome)

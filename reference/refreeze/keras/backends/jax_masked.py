@@ -34,7 +34,7 @@ from refreeze.keras.masking import Masking
 _log = logging.getLogger("refreeze")
 
 
-class MaskedStep(Masking):
+class JaxMaskedStep(Masking):
     """The step of a model for all states of a schedule; ``Masking`` says what they are."""
 
     METHODS = ("apply", "stateless_apply", private.DECAY, private.APPLY, private.CLIP)
@@ -77,11 +77,11 @@ class MaskedStep(Masking):
             self._sorted, self._trained = _sorted(model), len(model.trainable_variables)
             return private.compiled_step(model)
 
-    def program(self, made: Any, state: bytes | None = None) -> Program:
+    def program(self, made: Any, state: bytes | None = None) -> JaxProgram:
         """Return a train function for whichever state is set, or for one, which has an executable of its own soon."""
         compiled, repeat = made
         row = None if state is None else np.array(self.conditions.values(state), bool)
-        return Program(self, compiled, repeat, row, self._thread)
+        return JaxProgram(self, compiled, repeat, row, self._thread)
 
     def left(self, program: Any) -> Any:
         """Return the train function to leave the model with when the run is over: one that is traced for the flags."""
@@ -170,10 +170,10 @@ class MaskedStep(Masking):
         return apply
 
 
-class Program:
+class JaxProgram:
     """A train function: the masked step; once there is one, the executable of the state whose booleans are ``row``."""
 
-    def __init__(self, step: MaskedStep, compiled: Any, repeat: Callable[..., Any], row: Any, thread: Any) -> None:
+    def __init__(self, step: JaxMaskedStep, compiled: Any, repeat: Callable[..., Any], row: Any, thread: Any) -> None:
         self._step, self._masked, self._row, self._thread = step, compiled, row, thread
         self._asked = row is None
         self._own: Any = None
