@@ -157,7 +157,14 @@ class JaxMaskedStep(Masking):
             trains = [self._trains[id(variable)] for variable in private.built_over(optimizer)]
             zeros = map(jax.numpy.zeros_like, gradients)
             seen = [self._when(*one) for one in zip(trains, gradients, zeros, strict=True)]
-            updated, after = plain(slots, seen, weights)
+            # What a variable had gathered before it was frozen would count in a global norm.
+            shown = [
+                self._when(self._trains[self._owners[id(variable)]], slot, jax.numpy.zeros_like(slot))
+                if id(variable) in self._gathering
+                else slot
+                for variable, slot in zip(variables, slots, strict=True)
+            ]
+            updated, after = plain(shown, seen, weights)
             full = (slots[count] + 1) % (inner.gradient_accumulation_steps or 1) == 0
             kept = []
             for variable, old, new in zip(variables, slots, after, strict=True):
@@ -212,8 +219,8 @@ class JaxProgram:
             return jax.tree.unflatten(outputs, run(*jax.tree.leaves((state, (data, self._row)))))
 
         try:
-            shardings = None, jax.tree.map(lambda value: value.sharding, given[0])
-            jitted = jax.jit(step, donate_argnums=0, out_shardings=shardings)
+            shardings = jax.tree.map(lambda value: value.sharding, given[0])
+            jitted = jax.jit(step, donate_argnums=0, out_shardings=(None, shardings))
             self._own = private.compiled_in_one_thread(jitted.trace(*given).lower())
         except Exception as error:
             _log.warning("the masked step goes on, for JAX cannot compile one for the set: %s", error)
@@ -242,4 +249,6 @@ def _shape(value: Any) -> Any:
 
 
 def _described(value: Any) -> Any:
-    return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=getattr(value, "sharding", None))
+    # What is not bound to a device must not be so after a step: the masked one would be compiled again for it.
+    bound = value.sharding if getattr(value, "committed", False) else None
+    return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=bound)
