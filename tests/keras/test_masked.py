@@ -193,8 +193,8 @@ def test_with_batch_normalization_the_same_moves_and_values_agree_to_rounding(ki
 
 
 class OwnStep(keras.Sequential):
-    def train_step(self, data: Any) -> Any:
-        return super().train_step(data)
+    def train_step(self, *what: Any) -> Any:
+        return super().train_step(*what)
 
 
 class OwnClipping(SGD):
