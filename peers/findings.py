@@ -9,7 +9,7 @@ from typing import Any
 
 from refreeze.conformance import known_failures
 from refreeze.conformance.catalogue import laws
-from refreeze.conformance.clauses import Clause, clauses
+from refreeze.conformance.clauses import Clause, Requirement, clauses, requirement
 
 from peers.asked import ROOT, System, shown, systems
 from peers.asked import known_failures as known_failures_of
@@ -27,10 +27,12 @@ def page() -> str:
     """Return the text of the page."""
     text, entries = HEAD, {name: known_failures.read(known_failures_of(name)) for name in PEERS}
     for name, peer in PEERS.items():
-        ids = dict.fromkeys(_clause(entry).id for entry in entries[name])
         versions = dict.fromkeys(_seen(entry)["version"] for entry in entries[name])
         text += f"| {peer.title} | {', '.join(versions) or peer.seen_in} "
-        text += f"| {', '.join(sorted(ids, key=list(clauses()).index)) or 'none'} |\n"
+        for level in ("must", "should"):
+            ids = {_clause(entry).id for entry in entries[name] if _level(entry) == level}
+            text += f"| {', '.join(sorted(ids, key=list(clauses()).index)) or 'none'} "
+        text += "|\n"
     for name, peer in PEERS.items():
         if not entries[name]:
             continue
@@ -40,6 +42,10 @@ def page() -> str:
 
 def _clause(entry: known_failures.KnownFailure) -> Clause:
     return clauses()[laws()[entry.law].clause]
+
+
+def _level(entry: known_failures.KnownFailure) -> Requirement:
+    return requirement(_clause(entry).id, entry.case)
 
 
 def _seen(entry: known_failures.KnownFailure) -> re.Match[str]:
@@ -54,6 +60,7 @@ def _finding(peer: System, entry: known_failures.KnownFailure) -> str:
     return ROW.format(
         law=entry.law,
         clause=clause,
+        level=_level(entry),
         version=seen["version"],
         date=seen["date"],
         what=" ".join(seen["what"].split()),
@@ -79,13 +86,15 @@ their own trainers (`--level execution`). Each entry below is a case in which a 
 one of them: the clause, what the implementation does, and a case, mostly the simplest that was found, with the command
 that runs it again. Some are mistakes, some are choices, and in some the choice is refreeze's: the entries say what
 happens and no more. Laws that hold are not listed.
+Who breaks a **must** trains otherwise than the configuration says; a **should** is about which wrong
+configurations are rejected, and with which error.
 
 `tox -e peers` runs all of it again; an entry that does not happen any more fails, and so does anything new.
 Configurations are read as on the pages of the [dialects](dialects/index.md). Short experiments on more questions are
 on the page [what the frameworks do](frameworks.md).
 
-| implementation | version | clauses with an entry |
-|---|---|---|
+| implementation | version | musts with an entry | shoulds with an entry |
+|---|---|---|---|
 """
 ROW = """\
 ### {clause.id}: {clause.title}
@@ -93,6 +102,7 @@ ROW = """\
 | | |
 |---|---|
 | the clause | {clause.id}: {clause.text} |
+| level | {level} |
 | what it does | {what} |
 | the case | {case} |
 | the law | `{law}` |

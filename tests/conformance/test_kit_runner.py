@@ -359,6 +359,56 @@ def test_a_known_failure_does_not_hide_another_mistake_of_the_same_law(tmp_path,
     assert found.stale == ()
 
 
+LATE = ("not begin <= tick < end", "not begin <= tick < end + (begin == 0)")
+"""The known mistake: what starts at 0 is frozen an epoch too long. It needs no strategy."""
+LARGE = ('strategy["window_size"]\n', 'min(strategy["window_size"] + 1, len(units))\n')
+"""Another one that also freezes more: windows are too large."""
+
+
+@pytest.mark.parametrize(("mistakes", "verdict"), [([LATE], "known"), ([LATE, LARGE], "broken")])
+def test_a_known_failure_does_not_hide_what_another_key_causes_with_the_same_words(mistakes, verdict):
+    source = functools.reduce(lambda text, mistake: text.replace(*mistake), mistakes, SOURCE)
+    assert source.count("+ (begin == 0)") == 1
+    assert source.count("+ 1, len(units))\n") == len(mistakes) - 1
+    respond = module(SOURCE, source).respond
+    plain = segments_request("vl3d", ["a", "b"], [{"layers": ["a"], "training_interval": [0, 1]}], 2)
+    known = known_failures.KnownFailure(**entry({"request": plain}))
+    found = run_check(load(respond), check_of(RR_1), PROFILES["quick"], known=[known])
+    assert (found.verdict, found.stale) == (verdict, ())
+    if verdict == "broken":
+        assert found.failure.cause == "more names are frozen"
+        assert found.failure.case["request"]["config"][0]["training_interval"][0] > 0
+
+
+@pytest.mark.parametrize("suffix", ["toml", "json"])
+def test_what_a_run_fails_for_can_be_written_as_known_and_is_known_then(tmp_path, wrong_module, failing_case, suffix):
+    new, old = tmp_path / f"new.{suffix}", tmp_path / "old.json"
+    old.write_text(json.dumps({"failures": [entry(failing_case), entry(failing_case, law="RR-9")]}))
+    asked = ["verify", wrong_module, "--dialect", "vl3d", "--law", "RR-1", "--law", "RR-3", "--strict"]
+    code, output = refreeze(*asked, "--known-failures", old, "--write-known", new)
+    found = known_failures.read(new)
+    assert code == 1  # as the run without it
+    assert f"{len(found)} known failures are in {new}" in output
+    assert len(found) > 1
+    assert [e.reason for e in found if e.law == RR_1][:1] == ["counts from 1"]
+    assert "RR-9" not in {e.law for e in found}
+    assert refreeze(*asked, "--known-failures", new)[0] == 0
+    before = new.read_bytes()
+    code, output = refreeze(*asked, "--write-known", new)
+    assert (code, "must be a new file, or --force" in output, new.read_bytes()) == (2, True, before)
+    assert refreeze(*asked, "--write-known", new, "--force")[0] == 1
+    assert "counts from 1" not in new.read_text()
+    assert refreeze(*asked, "--known-failures", new)[0] == 0
+
+
+def test_known_failures_are_written_in_toml_whatever_is_in_them(tmp_path):
+    odd = known_failures.KnownFailure(law="L", dialect="d", reason='"q" \x7f é 😀\n', case={"k": "''' \x7f é 😀 \\"})
+    path = tmp_path / "known.toml"
+    for entries in ([odd, odd], []):
+        path.write_text(known_failures.text(entries, path), encoding="utf-8")
+        assert known_failures.read(path) == entries
+
+
 def test_known_failures_can_be_toml(tmp_path, wrong_module, failing_case):
     path = tmp_path / "known.toml"
     entry = f"[[failures]]\nlaw = '{RR_1}'\ndialect = 'vl3d'\nreason = 'counts from 1'\n"

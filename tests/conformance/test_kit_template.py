@@ -51,6 +51,19 @@ def test_what_the_template_runs_passes_now_and_fails_for_another_mistake_and_for
         assert code() == 1
 
 
+def test_the_file_of_known_failures_can_be_written_by_the_command_on_the_page(tmp_path):
+    copied = shutil.copytree(TEMPLATE, tmp_path / "copy")
+    before = (copied / "known_failures.toml").read_text()
+    first, *rest = [line[2:] for line in (copied / "README.md").read_text().splitlines() if line.startswith("$ ")][2:]
+    for command, code in ((rest[0], 2), (first, 0), (rest[0], 1), (commands()["page"], 0)):
+        words = shlex.split(command)
+        words[:1] = [sys.executable, "-m", "refreeze.cli"] if words[0] == "refreeze" else words[:1]
+        assert subprocess.run(words, cwd=copied, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}).returncode == code
+    written = (copied / "known_failures.toml").read_text()
+    assert written != before
+    assert written.count("not explained yet: ") >= 2
+
+
 def test_the_hook_for_other_repositories_is_the_command_of_the_template():
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     mine = yaml.safe_load((TEMPLATE / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"][0]

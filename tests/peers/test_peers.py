@@ -32,7 +32,7 @@ def test_a_peer_breaks_what_is_known_and_nothing_else(name):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     arguments = [*findings.PEERS[name].arguments, "--known-failures", str(findings.known_failures_of(name))]
     done = subprocess.run(
-        [sys.executable, "-m", "refreeze.cli", "verify", *arguments, "--timeout", "120"],
+        [sys.executable, "-m", "refreeze.cli", "verify", *arguments, "--timeout", "300"],
         cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PATH": path, "COLUMNS": "200"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

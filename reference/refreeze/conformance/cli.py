@@ -88,6 +88,11 @@ def verify(
     known_failures: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Laws that are known to break: JSON or TOML.")
     ] = None,
+    write_known: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what the run fails for as a file of known failures: TOML or JSON."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write it even if there is such a file.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail also for a should: what is to be rejected.")] = False,
     replay: Annotated[
         str | None,
@@ -105,6 +110,7 @@ def verify(
         from refreeze.conformance import catalogue, runner
         from refreeze.conformance import report as kit_report
         from refreeze.conformance.known_failures import read as read_known_failures
+        from refreeze.conformance.known_failures import text as known_failures_text
     except ImportError as error:
         raise Unsupported(f"verify needs Hypothesis: pip install 'refreeze[conformance]' ({error})") from None
     case = None
@@ -119,6 +125,11 @@ def verify(
     read += [path for path in map(Path, [replay, replay.rpartition("#")[0]]) if path.is_file()] if replay else []
     if report is not None:
         checked_target("--report", report, read)  # now, not after minutes
+    if write_known is not None:
+        if replay is not None:
+            raise InvalidSpec("--write-known", str(write_known), "left out with --replay")
+        if not force and checked_target("--write-known", write_known).exists():
+            raise InvalidSpec("--write-known", str(write_known), "a new file, or --force")
     began = time.perf_counter()
     with _adapter(adapter, command, timeout, level, framework) as loaded, _progress() as progress:
         chosen = catalogue.of_framework(chosen, loaded.framework)
@@ -136,10 +147,21 @@ def verify(
                 on_check=lambda check: progress.update(task, advance=1, description=check.id),
                 strict=strict,
             )
+        seconds = time.perf_counter() - began
+        if write_known is not None and found.fault is None:
+            try:
+                to_know = runner.to_be_known(loaded, found, entries)
+            except Fault as fault:
+                _tell(fault)
     is_kept = report is not None or kept.keep(found.failed())
-    kit_report.show(_console(), found, time.perf_counter() - began, is_kept)
+    kit_report.show(_console(), found, seconds, is_kept)
     if report is not None:
         write_whole("--report", report, [json.dumps(found.as_json(), indent=1).encode() + b"\n"], read)
+    if write_known is not None and found.fault is None:
+        write_whole("--write-known", write_known, [known_failures_text(to_know, write_known).encode()])
+        typer.echo(
+            f"{len(to_know)} known failures are in {write_known}: with --known-failures the run fails for others"
+        )
     raise typer.Exit(found.exit_code)
 
 

@@ -37,6 +37,8 @@ from refreeze.segments_json import to_json
 Verdict = Literal["holds", "broken", "crashed", "known", "unsupported"]
 CRASH_SHRINKS = 20
 """Cases tried to make one simpler that crashes the implementation: a program is started anew each time."""
+MOST_OF_A_CHECK = 20
+"""Mistakes that are looked for under one check where known failures are written."""
 CRASHES_AT_FIRST = 3
 """After so many checks without any answer the run ends: it crashes whatever it is asked."""
 
@@ -218,14 +220,20 @@ class _Search:
             self.fault = fault
             return
         if failure is not None:
-            for known in self.known:
-                if same_mistake(known.failure.case, known.failure.cause, case, failure.cause):
-                    self.explained = known
-                    return
+            if (known := self._known_as(failure)) is not None:
+                self.explained = known
+                return
             self.calls_left = min(self.calls_left, CRASH_SHRINKS) if failure.crashed else self.calls_left
             self.failures.pop(key, None)
             self.failures[key] = failure  # the last one is the simplest
             raise Broken(failure.what, failure.got, failure.should_be)
+
+    def _known_as(self, failure: Failure) -> _Known | None:
+        for known in self.known:
+            about = known.failure.case, known.failure.cause, failure.case, failure.cause
+            if same_mistake(*about, self.adapter.ask):
+                return known
+        return None
 
 
 def run_check(
@@ -358,6 +366,27 @@ def run(
     except Fault as fault:
         report.fault = fault
     return report
+
+
+def to_be_known(adapter: Adapter, report: Report, known: Iterable[KnownFailure] = ()) -> list[KnownFailure]:
+    """Return the known failures with which the run of ``report`` would not fail: those that still fail, and new ones.
+
+    A check that failed is run again with what is known by then, until it fails no more, at most ``MOST_OF_A_CHECK``
+    times. Raises ``Fault``.
+    """
+    stale = [entry for entry, _ in report.stale]
+    found = [entry for entry in known if entry not in stale]
+    checks = {check.id: check for check in every_check()}
+    for failed in filter(report.fails, report.results):
+        check = checks[f"{failed.law}[{failed.dialect}]"]
+        for _ in range(MOST_OF_A_CHECK):
+            result = run_check(adapter, check, PROFILES[report.profile], report.seed, found)
+            if not report.fails(result) or result.failure is None:
+                break
+            reason = f"not explained yet: {result.failure.cause}"
+            case = result.failure.case
+            found.append(KnownFailure(law=failed.law, dialect=failed.dialect, reason=reason, case=case))
+    return found
 
 
 def of_some_law(known: Iterable[KnownFailure]) -> list[KnownFailure]:

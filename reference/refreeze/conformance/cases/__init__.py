@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -20,17 +20,72 @@ from refreeze.conformance.protocol import ErrorId, Request, segments_request
 from refreeze.errors import ScheduleError
 from refreeze.selectors import Each, Layers
 
+T = TypeVar("T")
+P = ParamSpec("P")
+Edit = tuple[tuple[str | int, ...], Any]
+
+
+# Strategies are made once: to make one takes up to forty times as long as to draw from it ----------------------------
+def made_once(make: Callable[P, T]) -> Callable[P, T]:
+    """Return ``make``, which keeps what it made of the same arguments, if these can be hashed."""
+    cached = functools.lru_cache(4096, typed=True)(make)
+
+    @functools.wraps(make)
+    def found(*args: P.args, **options: P.kwargs) -> T:
+        try:
+            return cached(*args, **options)  # type: ignore[arg-type]
+        except TypeError:
+            return make(*args, **options)
+
+    return found
+
+
+def composite(define: Callable[Concatenate[DrawFn, P], T]) -> Callable[P, SearchStrategy[T]]:
+    """Return what ``st.composite`` does."""
+    return made_once(st.composite(define))
+
+
+def sampled(values: Iterable[T]) -> SearchStrategy[T]:
+    """Return what ``st.sampled_from`` does."""
+    return _sampled(*values)  # one by one, so that 1 and True differ
+
+
+@made_once
+def _sampled(*values: T) -> SearchStrategy[T]:
+    return st.sampled_from(values)
+
+
+def permutations(values: Iterable[T]) -> SearchStrategy[list[T]]:
+    """Return what ``st.permutations`` does."""
+    return _permutations(*values)
+
+
+@made_once
+def _permutations(*values: T) -> SearchStrategy[list[T]]:
+    return st.permutations(values)
+
+
+@made_once
+def lists(of: tuple[T, ...], least: int, most: int | None, unique: bool = True) -> SearchStrategy[list[T]]:
+    """Return the strategy of lists of so many of the values, each of them once unless they need not be ``unique``."""
+    return st.lists(st.sampled_from(of), unique=unique, min_size=least, max_size=most)
+
+
+integers, BOOLEANS = made_once(st.integers), st.booleans()
+
+
+# What cases are made of ----------------------------------------------------------------------------------------------
 LAYERS = ("stem", "conv2", "body/b", "conv1", "body/a", "head")
 """Layers in an order of declaration that is neither sorted nor reversed, some in a container."""
 PATTERNS = ("conv?", "*e*", "b*b", "body/*", "*/a")
 EACH = ("b*", "*", "*e*", "conv?", "*a", "body/*")
 """Patterns of these: some match the container, some across it, and some what is in it."""
-FORMS = st.lists(st.sampled_from((*({"each": p} for p in EACH), *PATTERNS)), min_size=1, max_size=2, unique_by=repr)
+FORMS = st.lists(sampled((*({"each": p} for p in EACH), *PATTERNS)), min_size=1, max_size=2, unique_by=repr)
 NO_DOUBLE = 2**53 + 1
 """The first seed that no 64-bit float holds, as all numbers of JavaScript are."""
 NO_PRODUCT = 0.58, 50
 """A share and a total whose product is 29, and with 64-bit floats less than that."""
-SEEDS = st.sampled_from((NO_DOUBLE, 0, 2**64 - 1)) | st.integers(0, 2**64 - 1)
+SEEDS = sampled((NO_DOUBLE, 0, 2**64 - 1)) | integers(0, 2**64 - 1)
 RATES = (0.5, 0.25)
 """Learning rates that floating-point numbers of any size hold exactly."""
 WRONG_INTS = ("1", 1.5, -1)
@@ -39,8 +94,6 @@ WRONG_EACH: tuple[Any, ...] = (
 )  # fmt: skip
 DROP: Any = object()
 """In place of a value in an edit: the key goes."""
-T = TypeVar("T")
-Edit = tuple[tuple[str | int, ...], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +123,19 @@ def of_every_dialect(found: Cases) -> dict[str, Family]:
     return common
 
 
-@st.composite
+@composite
 def _truncated(draw: DrawFn, requests: SearchStrategy[Request]) -> Case:
     request = draw(requests)
-    stop = draw(st.integers(0, request["total"]))
+    stop = draw(integers(0, request["total"]))
     return {"request": request, "other": request | {"total": stop}, "stop": stop}
 
 
-@st.composite
+@composite
 def _resumed(draw: DrawFn, requests: SearchStrategy[Request]) -> Case:
     request = draw(requests)
     total = request["total"]
-    where = draw(st.sampled_from(("inside", "inside", "inside", "inside", "last", "total", "0")))
-    inside = draw(st.integers(1, max(1, total - 1))) if where == "inside" else 0
+    where = draw(sampled(("inside", "inside", "inside", "inside", "last", "total", "0")))
+    inside = draw(integers(1, max(1, total - 1))) if where == "inside" else 0
     start = {"inside": inside, "last": max(0, total - 1), "total": total, "0": 0}[where]
     return {"request": request, "other": request | {"start": min(start, total)}}
 
@@ -162,13 +215,13 @@ def edited(request: Request, path: tuple[str | int, ...], value: Any) -> Request
     return changed
 
 
-@st.composite
+@composite
 def nested(draw: DrawFn, dialect: str, *builds: Callable[[str, str], Any]) -> Case:
     """Return a configuration built of a container and of a layer in it, where names are not known."""
-    container = draw(st.sampled_from(("body", "x/y")))
-    pair = draw(st.permutations((container, f"{container}/{draw(st.sampled_from(('a', 'b/c')))}")))
-    config = draw(st.sampled_from(builds))(*pair)
-    return {"request": segments_request(dialect, None, config, draw(st.integers(0, 3))), "error": "needs-model"}
+    container = draw(sampled(("body", "x/y")))
+    pair = draw(permutations((container, f"{container}/{draw(sampled(('a', 'b/c')))}")))
+    config = draw(sampled(builds))(*pair)
+    return {"request": segments_request(dialect, None, config, draw(integers(0, 3))), "error": "needs-model"}
 
 
 def container_and_layer(dialect: str, *builds: Callable[[str, str], Any]) -> Family:
@@ -185,22 +238,17 @@ def at(path: tuple[str | int, ...], *values: Any) -> list[Edit]:
 def near(draw: DrawFn, *ticks: int) -> int:
     """Return a total before, at or after one of ``ticks``, seldom 0."""
     around = sorted({tick + distance for tick in ticks for distance in (-1, 0, 1, 4)} - {-1}, reverse=True)
-    return draw(st.sampled_from((*around, 0)))
+    return draw(sampled((*around, 0)))
 
 
 def layers(draw: DrawFn, least: int = 1) -> list[str]:
     """Return declared layers, seldom few."""
-    return list(LAYERS[: draw(st.sampled_from((3, 4, 5, 6, 6, max(2, least), least)))])
-
-
-@functools.cache  # to make a strategy takes longer than to draw from it
-def _lists(of: tuple[Any, ...], least: int, most: int | None) -> SearchStrategy[list[Any]]:
-    return st.lists(st.sampled_from(of), unique=True, min_size=least, max_size=most)
+    return list(LAYERS[: draw(sampled((3, 4, 5, 6, 6, max(2, least), least)))])
 
 
 def some(draw: DrawFn, of: Iterable[T], least: int = 1, most: int | None = None) -> list[T]:
     """Return some of the values, in any order."""
-    return draw(_lists(tuple(of), least, most))
+    return draw(lists(tuple(of), least, most))
 
 
 def units(wanted: Any, declared: Sequence[str]) -> list[list[str]]:
@@ -225,10 +273,10 @@ def meant(wanted: Any, declared: Sequence[str]) -> list[str]:
 def entries(draw: DrawFn, declared: list[str], least: int = 1, patterns: bool = False) -> list[Any]:
     """Return entries that mean different layers: names and a container, or names, patterns and ``each``."""
     found: list[Any] = []
-    for entry in [*(draw(FORMS) if patterns else ["body"]), *draw(st.permutations(declared))]:
-        if meant([*found, entry], declared) and (len(units(found, declared)) < least or draw(st.booleans())):
+    for entry in [*(draw(FORMS) if patterns else ["body"]), *draw(permutations(declared))]:
+        if meant([*found, entry], declared) and (len(units(found, declared)) < least or draw(BOOLEANS)):
             found.append(entry)
-    return draw(st.permutations(found))
+    return draw(permutations(found))
 
 
 def spelt_out(wanted: list[Any], declared: list[str]) -> list[str]:
@@ -247,11 +295,11 @@ def _matches(pattern: str, declared: list[str]) -> list[str]:
 def without_match(draw: DrawFn, declared: list[str]) -> Any:
     """Return a pattern, or an ``each``, that matches no layer and no container."""
     patterns = [p for p in ("stm*", "*/b/*", "BODY*", "?", "*/conv[13]", "[!a-z]*") if not _matches(p, declared)]
-    pattern = draw(st.sampled_from(patterns))
-    return draw(st.sampled_from((pattern, {"each": pattern})))
+    pattern = draw(sampled(patterns))
+    return draw(sampled((pattern, {"each": pattern})))
 
 
 def misspelt(draw: DrawFn, names: list[str]) -> str:
     """Return a name that is none of ``names`` and no container, but resembles one."""
-    name = draw(st.sampled_from(tuple(names)))
-    return draw(st.sampled_from((name[:2], f"{name}x", name[:3], name.upper(), f"{name}/deeper", "nowhere")))
+    name = draw(sampled(tuple(names)))
+    return draw(sampled((name[:2], f"{name}x", name[:3], name.upper(), f"{name}/deeper", "nowhere")))

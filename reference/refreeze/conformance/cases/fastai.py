@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn
+from hypothesis.strategies import DrawFn, SearchStrategy
 
 from refreeze.conformance import cases as c
 from refreeze.conformance.cases import DROP, LAYERS, WRONG_INTS, Cases, at, entries, layers, near, some
@@ -20,31 +19,31 @@ def some_groups(draw: DrawFn, declared: list[str], least: int = 1) -> list[list[
     """Return the declared layers, or some of them, as groups in any order, perhaps by containers."""
     least = min(least, len(declared))
     mine = some(draw, declared, least)
-    if draw(st.sampled_from((False, False, True))):
+    if draw(c.sampled((False, False, True))):
         mine = entries(draw, declared, least)
     cuts = sorted(some(draw, range(1, len(mine)), min(least, len(mine)) - 1)) if len(mine) > 1 else []
     return [mine[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(mine)], strict=True)]
 
 
 def a_call(draw: DrawFn, kinds: tuple[str, ...], ticks: int, groups: int) -> Call:
-    call: Call = {"at": draw(st.integers(0, ticks)), "call": draw(st.sampled_from(kinds))}
+    call: Call = {"at": draw(c.integers(0, ticks)), "call": draw(c.sampled(kinds))}
     if call["call"] == "freeze_to":
-        call["n"] = draw(st.sampled_from((-1, 1, -groups - 1, -2, 2, 0, groups + 1)))
+        call["n"] = draw(c.sampled((-1, 1, -groups - 1, -2, 2, 0, groups + 1)))
     if call["call"] == "bn_freeze":
-        call["do_freeze"] = draw(st.booleans())
+        call["do_freeze"] = draw(c.BOOLEANS)
     return call
 
 
-@st.composite
+@c.composite
 def requests(
     draw: DrawFn, kinds: tuple[str, ...] = (*FREEZING, "bn_freeze"), least: int = 0, most: int = 4, ticks: int = 6
 ) -> Request:
     """Return any valid request."""
     declared = layers(draw, least=3 if least else 1)
-    config: dict[str, Any] = {"groups": some_groups(draw, declared, draw(st.sampled_from((3, 3, 2, 1))))}
-    count, number = len(config["groups"]), draw(st.sampled_from(range(most, least - 1, -1)))
+    config: dict[str, Any] = {"groups": some_groups(draw, declared, draw(c.sampled((3, 3, 2, 1))))}
+    count, number = len(config["groups"]), draw(c.sampled(range(most, least - 1, -1)))
     config["calls"] = [a_call(draw, kinds, ticks, count) for _ in range(number)]
-    if "bn_freeze" in kinds and draw(st.integers(0, 3)):
+    if "bn_freeze" in kinds and draw(c.integers(0, 3)):
         config["batch_norm"] = some(draw, declared, min(1, least))
     return segments_request(
         "fastai", declared, config, near(draw, *[call["at"] + 1 for call in config["calls"]] or [2])
@@ -74,29 +73,29 @@ def from_the_front(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"calls": calls}
 
 
-@st.composite
+@c.composite
 def with_and_without_bn_freeze(draw: DrawFn) -> tuple[Request, Request]:
     """Return two requests that differ in a ``bn_freeze`` alone, where no layer is a batch normalization."""
     request = draw(requests(kinds=("freeze_to", "freeze"), least=1, most=2))
     config = request["config"]
-    call = {"at": config["calls"][0]["at"] + draw(st.integers(0, 2)), "call": "bn_freeze", "do_freeze": True}
+    call = {"at": config["calls"][0]["at"] + draw(c.integers(0, 2)), "call": "bn_freeze", "do_freeze": True}
     return request, request | {"config": config | {"calls": [*config["calls"], call]}}
 
 
-@st.composite
-def with_unknown_layer(draw: DrawFn, requests: st.SearchStrategy[Request], batch_norm: bool = True) -> Request:
+@c.composite
+def with_unknown_layer(draw: DrawFn, requests: SearchStrategy[Request], batch_norm: bool = True) -> Request:
     request = draw(requests)
     config = request["config"]
-    if not batch_norm or draw(st.booleans()):
-        target = draw(st.sampled_from(config["groups"]))
+    if not batch_norm or draw(c.BOOLEANS):
+        target = draw(c.sampled(config["groups"]))
     else:
         target = config.setdefault("batch_norm", [])
-    target.insert(draw(st.integers(0, len(target))), c.misspelt(draw, request["names"]))
+    target.insert(draw(c.integers(0, len(target))), c.misspelt(draw, request["names"]))
     return request
 
 
-@st.composite
-def with_each_alone(draw: DrawFn, requests: st.SearchStrategy[Request]) -> tuple[Request, Request]:
+@c.composite
+def with_each_alone(draw: DrawFn, requests: SearchStrategy[Request]) -> tuple[Request, Request]:
     """Return a request in which ``each`` stands in place of groups: with a group for each match, and as it is."""
     request = draw(requests)
     found = entries(draw, request["names"], 2, patterns=True)
@@ -106,22 +105,22 @@ def with_each_alone(draw: DrawFn, requests: st.SearchStrategy[Request]) -> tuple
     return one, other
 
 
-@st.composite
-def with_a_pattern_in_vain(draw: DrawFn, requests: st.SearchStrategy[Request]) -> Request:
+@c.composite
+def with_a_pattern_in_vain(draw: DrawFn, requests: SearchStrategy[Request]) -> Request:
     request = draw(requests)
     groups = request["config"]["groups"]
-    target = draw(st.sampled_from([groups, groups[0], groups[-1]]))
+    target = draw(c.sampled([groups, groups[0], groups[-1]]))
     wrong = c.without_match(draw, request["names"])
     target.append([wrong] if target is groups and isinstance(wrong, str) else wrong)
     return request
 
 
-@st.composite
-def with_layer_in_two_groups(draw: DrawFn, requests: st.SearchStrategy[Request]) -> Request:
+@c.composite
+def with_layer_in_two_groups(draw: DrawFn, requests: SearchStrategy[Request]) -> Request:
     request = draw(requests)
     groups = request["config"]["groups"]
-    layer = draw(st.sampled_from([name for group in groups for name in group]))
-    groups.append([layer]) if draw(st.booleans()) else groups[-1 if layer in groups[0] else 0].append(layer)
+    layer = draw(c.sampled([name for group in groups for name in group]))
+    groups.append([layer]) if draw(c.BOOLEANS) else groups[-1 if layer in groups[0] else 0].append(layer)
     return request
 
 

@@ -17,7 +17,7 @@ from refreeze.conformance.cases.literature import SHARES, WRONG_RATES, WRONG_SHA
 from refreeze.conformance.laws import Family
 from refreeze.conformance.protocol import ErrorId, Request, segments_request
 
-NUMBERS = st.sampled_from((2, 3, 1, 4, 0, -1, -2))
+NUMBERS = c.sampled((2, 3, 1, 4, 0, -1, -2))
 PARAMETERS = (
     "embed.w",
     "embed.w2",
@@ -50,11 +50,11 @@ def without_names(requests: SearchStrategy[Request]) -> Family:
 def misspelt(requests: SearchStrategy[Request], key: str) -> Family:
     """Return the family of requests with a name at ``key`` that is not there."""
 
-    @st.composite
+    @c.composite
     def unknown(draw: DrawFn) -> Request:
         request = draw(requests)
         found = [*request["config"][key], c.misspelt(draw, request["names"])]
-        return request | {"config": request["config"] | {key: draw(st.permutations(found))}}
+        return request | {"config": request["config"] | {key: draw(c.permutations(found))}}
 
     return c.reject("unknown-name", unknown())
 
@@ -70,12 +70,12 @@ def invalid(dialect: str, names: Sequence[str], base: Any, edits: Sequence[Edit]
 UPDATES_KEYS = ("freeze_finetune_updates", "encoder_freezing_updates", "w2v_freezing_updates", "warmup_steps")
 
 
-@st.composite
+@c.composite
 def updates(draw: DrawFn, boundary: bool | None = None) -> Request:
     declared, number = layers(draw), draw(NUMBERS)
-    config = {"modules": entries(draw, declared), draw(st.sampled_from(UPDATES_KEYS)): number}
-    if boundary or (boundary is None and draw(st.booleans())):
-        config["boundary"] = draw(st.sampled_from((">=", ">")))
+    config = {"modules": entries(draw, declared), draw(c.sampled(UPDATES_KEYS)): number}
+    if boundary or (boundary is None and draw(c.BOOLEANS)):
+        config["boundary"] = draw(c.sampled((">=", ">")))
     return segments_request("updates", declared, config, c.near(draw, max(number, 0)))
 
 
@@ -106,14 +106,16 @@ UPDATES = {
 
 
 # NeMo ----------------------------------------------------------------------------------------------------------------
-@st.composite
+NUMBERS_OR_PAIRS = NUMBERS | st.lists(NUMBERS | c.integers(5, 8), min_size=2, max_size=2)
+
+
+@c.composite
 def nemo(draw: DrawFn) -> Request:
     declared = layers(draw)
-    pairs = st.lists(NUMBERS | st.integers(5, 8), min_size=2, max_size=2)
-    modules = {name: draw(NUMBERS | pairs) for name in c.spelt_out(entries(draw, declared), declared)}
+    modules = {name: draw(NUMBERS_OR_PAIRS) for name in c.spelt_out(entries(draw, declared), declared)}
     config: dict[str, Any] = {"modules": modules}
-    if draw(st.sampled_from((True, True, True, True, False))):
-        config["enabled"] = draw(st.sampled_from((True, True, True, False)))
+    if draw(c.sampled((True, True, True, True, False))):
+        config["enabled"] = draw(c.sampled((True, True, True, False)))
     ends = [max(0, *(said if isinstance(said, list) else [said])) for said in modules.values()]
     return segments_request("nemo", declared, {"freeze_updates": config}, c.near(draw, *ends))
 
@@ -122,7 +124,7 @@ def in_a_model(request: Request) -> Pair:
     return request | {"config": {"name": "asr", "model": request["config"] | {"encoder": {}}}}, request
 
 
-@st.composite
+@c.composite
 def nemo_misspelt(draw: DrawFn) -> Request:
     request = draw(nemo())
     found = request["config"]["freeze_updates"]
@@ -150,18 +152,18 @@ NEMO = {
 
 
 # A part that stops ---------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def stop_after(draw: DrawFn, frac: bool | None = None) -> Request:
-    declared, per = layers(draw), draw(st.integers(1, 4))
+    declared, per = layers(draw), draw(c.integers(1, 4))
     config: dict[str, Any] = {"part": entries(draw, declared)}
     keys = ("stop_training_after", "stop_training_after", "stop_text_encoder_training", "train_text_encoder_frac")
-    key, number = draw(st.sampled_from(keys)), draw(NUMBERS)
+    key, number = draw(c.sampled(keys)), draw(NUMBERS)
     if frac or (frac is None and key == keys[-1]):
         config[keys[-1]] = draw(SHARES)
-        return segments_request("stop_after", declared, config, draw(st.integers(0, 24)), steps_per_epoch=per)
+        return segments_request("stop_after", declared, config, draw(c.integers(0, 24)), steps_per_epoch=per)
     config[key] = abs(number) if key == keys[0] else number
-    if key == keys[0] and draw(st.integers(0, 3)):
-        config["stop_training_after_unit"] = draw(st.sampled_from(("NEVER", "STEP", "EPOCH", "ALWAYS")))
+    if key == keys[0] and draw(c.integers(0, 3)):
+        config["stop_training_after_unit"] = draw(c.sampled(("NEVER", "STEP", "EPOCH", "ALWAYS")))
     total = c.near(draw, abs(number), abs(number) * per)
     return segments_request("stop_after", declared, config, total, steps_per_epoch=per)
 
@@ -200,19 +202,19 @@ STOP_AFTER = {
 
 
 # Two phases ----------------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def two_phase(draw: DrawFn, count: bool | None = None) -> Request:
     declared = layers(draw)
-    numbered = draw(st.booleans()) if count is None else count
+    numbered = draw(c.BOOLEANS) if count is None else count
     config: dict[str, Any] = {
-        "freeze_layers": draw(st.integers(1, len(declared))) if numbered else entries(draw, declared)
+        "freeze_layers": draw(c.integers(1, len(declared))) if numbered else entries(draw, declared)
     }
-    if draw(st.integers(0, 4)):
-        config["Freeze_Epoch"] = draw(st.integers(0, 6))
-    if draw(st.booleans()):
-        config["Init_Epoch"] = draw(st.integers(0, 7))
-    if draw(st.integers(0, 4)) == 0:
-        config["Freeze_Train"] = draw(st.booleans())
+    if draw(c.integers(0, 4)):
+        config["Freeze_Epoch"] = draw(c.integers(0, 6))
+    if draw(c.BOOLEANS):
+        config["Init_Epoch"] = draw(c.integers(0, 7))
+    if draw(c.integers(0, 4)) == 0:
+        config["Freeze_Train"] = draw(c.BOOLEANS)
     return segments_request("two_phase", declared, config, c.near(draw, config.get("Freeze_Epoch", 9)))
 
 
@@ -236,12 +238,12 @@ TWO_PHASE = {
 
 
 # DINO ----------------------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def dino(draw: DrawFn) -> Request:
     names = [*some(draw, PARAMETERS[:-1]), *some(draw, ("head.last_layer.w", "last_layer.v", "my_last_layer"))]
     number = draw(NUMBERS)
-    config = {draw(st.sampled_from(("freeze_last_layer", "freeze_last_layer_epochs"))): number}
-    return segments_request("dino", draw(st.permutations(names)), config, c.near(draw, max(number, 0)))
+    config = {draw(c.sampled(("freeze_last_layer", "freeze_last_layer_epochs"))): number}
+    return segments_request("dino", draw(c.permutations(names)), config, c.near(draw, max(number, 0)))
 
 
 DINO = {
@@ -257,19 +259,19 @@ DINO = {
 
 
 # luxonis -------------------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def luxonis(draw: DrawFn, share: bool = False) -> Request:
     declared, ends, nodes = layers(draw), [4], []
-    total = draw(st.sampled_from((100, 10, 50, 7)))
+    total = draw(c.sampled((100, 10, 50, 7)))
     for name in c.spelt_out(entries(draw, declared), declared):
-        freezing: dict[str, Any] = {"active": draw(st.sampled_from((True, True, True, False)))}
-        kind = draw(st.sampled_from(("share" if share else "int", "int", "share", "none")))
+        freezing: dict[str, Any] = {"active": draw(c.sampled((True, True, True, False)))}
+        kind = draw(c.sampled(("share" if share else "int", "int", "share", "none")))
         if kind == "int":
-            freezing["unfreeze_after"] = draw(st.integers(0, 5))
+            freezing["unfreeze_after"] = draw(c.integers(0, 5))
             ends.append(freezing["unfreeze_after"])
         elif kind == "share":
-            freezing["unfreeze_after"] = draw(st.sampled_from((0.5, 0.29, 0.58, 1.0, 0.0, 0.57)))
-        nodes.append({"name": name} | ({"freezing": freezing} if draw(st.integers(0, 5)) else {}))
+            freezing["unfreeze_after"] = draw(c.sampled((0.5, 0.29, 0.58, 1.0, 0.0, 0.57)))
+        nodes.append({"name": name} | ({"freezing": freezing} if draw(c.integers(0, 5)) else {}))
     return segments_request("luxonis", declared, nodes, total if share else c.near(draw, *ends))
 
 
@@ -278,11 +280,11 @@ def nodes_of_a_model(request: Request) -> Pair:
     return request | {"config": {"model": {"name": "m", "nodes": nodes}}}, request
 
 
-@st.composite
+@c.composite
 def luxonis_misspelt(draw: DrawFn) -> Request:
     request = draw(luxonis())
     node = {"name": c.misspelt(draw, request["names"]), "freezing": {"active": True}}
-    return request | {"config": draw(st.permutations([*request["config"], node]))}
+    return request | {"config": draw(c.permutations([*request["config"], node]))}
 
 
 LUXONIS = {
@@ -316,23 +318,23 @@ LUXONIS = {
 
 
 # Recorded decisions --------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def recorded(draw: DrawFn) -> Request:
-    declared, per = layers(draw), draw(st.integers(1, 3))
+    declared, per = layers(draw), draw(c.integers(1, 3))
     ticks = [0, *sorted(some(draw, range(1, 9), 0, 4))]
     config: dict[str, Any] = {"decisions": [[tick, some(draw, declared, 0)] for tick in ticks]}
-    if draw(st.booleans()):
-        config["unit"] = draw(st.sampled_from(("epochs", "steps")))
+    if draw(c.BOOLEANS):
+        config["unit"] = draw(c.sampled(("epochs", "steps")))
     end = ticks[-1] * (per if config.get("unit") == "epochs" else 1)
     return segments_request("recorded", declared, config, c.near(draw, end), steps_per_epoch=per)
 
 
-@st.composite
+@c.composite
 def recorded_misspelt(draw: DrawFn) -> Request:
     request = draw(recorded())
     decisions = request["config"]["decisions"]
     tick, frozen = decisions[-1]
-    last = [tick, draw(st.permutations([*frozen, c.misspelt(draw, request["names"])]))]
+    last = [tick, draw(c.permutations([*frozen, c.misspelt(draw, request["names"])]))]
     return request | {"config": request["config"] | {"decisions": [*decisions[:-1], last]}}
 
 
@@ -355,32 +357,32 @@ RECORDED = {
 
 
 # BAdam ---------------------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def badam(draw: DrawFn, listed: bool | None = None) -> Request:
     config: dict[str, Any] = {}
     count = 3
-    if listed or (listed is None and draw(st.booleans())):
-        texts = draw(st.permutations(some(draw, TEXTS, 2)))
-        cut = draw(st.integers(1, len(texts)))
+    if listed or (listed is None and draw(c.BOOLEANS)):
+        texts = draw(c.permutations(some(draw, TEXTS, 2)))
+        cut = draw(c.integers(1, len(texts)))
         config["block_prefix_list"] = [texts[:cut], *([text] for text in texts[cut:])]
         count = len(config["block_prefix_list"])
     else:
         for key in ("include_embedding", "include_lm_head"):
-            if draw(st.booleans()):
-                config[key] = draw(st.booleans())
+            if draw(c.BOOLEANS):
+                config[key] = draw(c.BOOLEANS)
                 count += config[key]
-    if draw(st.integers(0, 5)):
-        config["switch_block_every"] = draw(st.sampled_from((2, 3, 1, 4, -1, -2)))
-    if draw(st.integers(0, 2)):
-        config["switch_mode"] = draw(st.sampled_from(("random", "ascending", "descending", "fixed")))
+    if draw(c.integers(0, 5)):
+        config["switch_block_every"] = draw(c.sampled((2, 3, 1, 4, -1, -2)))
+    if draw(c.integers(0, 2)):
+        config["switch_mode"] = draw(c.sampled(("random", "ascending", "descending", "fixed")))
     mode = config.get("switch_mode")
-    if mode == "fixed" or (mode != "random" and draw(st.booleans())):
-        config["start_block"] = draw(st.integers(0, count - 1))
-    if draw(st.integers(0, 3)) == 0:
+    if mode == "fixed" or (mode != "random" and draw(c.BOOLEANS)):
+        config["start_block"] = draw(c.integers(0, count - 1))
+    if draw(c.integers(0, 3)) == 0:
         config["active_modules"] = some(draw, TEXTS, 0)
-    if mode == "random" and draw(st.booleans()):
+    if mode == "random" and draw(c.BOOLEANS):
         config["seed"] = draw(c.SEEDS)
-    total = c.near(draw, abs(config.get("switch_block_every", 9)) * draw(st.integers(1, 2 * count + 1)))
+    total = c.near(draw, abs(config.get("switch_block_every", 9)) * draw(c.integers(1, 2 * count + 1)))
     return segments_request("badam", [*PARAMETERS], config, total)
 
 
@@ -448,29 +450,29 @@ PATTERNS = (
 )
 
 
-@st.composite
+@c.composite
 def fts(draw: DrawFn) -> Request:
     phases: list[dict[str, Any]] = []
     left = [*PARAMETERS]
-    for text in draw(st.permutations(PATTERNS)):
+    for text in draw(c.permutations(PATTERNS)):
         found = _matched(text)
-        if {*found} <= {*left} and (not phases or draw(st.booleans())):
+        if {*found} <= {*left} and (not phases or draw(c.BOOLEANS)):
             left = [name for name in left if name not in found]
-            if phases and draw(st.integers(0, 3)) == 0:
+            if phases and draw(c.integers(0, 3)) == 0:
                 phases[-1]["params"].append(text)
             else:
-                phases.append({"params": [text], "max_transition_epoch": draw(st.integers(0, 5))})
+                phases.append({"params": [text], "max_transition_epoch": draw(c.integers(0, 5))})
     config: dict[str, Any] = {}
-    if draw(st.booleans()):
-        config["max_depth"] = draw(st.integers(-1, len(phases)))
-    if draw(st.booleans()):
-        config["epoch_transitions_only"] = draw(st.booleans())
-    if not config.get("epoch_transitions_only") and draw(st.booleans()):
+    if draw(c.BOOLEANS):
+        config["max_depth"] = draw(c.integers(-1, len(phases)))
+    if draw(c.BOOLEANS):
+        config["epoch_transitions_only"] = draw(c.BOOLEANS)
+    if not config.get("epoch_transitions_only") and draw(c.BOOLEANS):
         del phases[-1]["max_transition_epoch"]
     for phase in phases:
-        if draw(st.integers(0, 5)) == 0:
-            phase["lr"] = draw(st.sampled_from(c.RATES))
-    numbered = draw(st.permutations([*enumerate(phases)]))
+        if draw(c.integers(0, 5)) == 0:
+            phase["lr"] = draw(c.sampled(c.RATES))
+    numbered = draw(c.permutations([*enumerate(phases)]))
     config["ft_schedule"] = {str(number): phase for number, phase in numbered}
     ends = [phase.get("max_transition_epoch", 0) for phase in phases]
     return segments_request("fts", [*PARAMETERS], config, c.near(draw, *ends, len(phases)))

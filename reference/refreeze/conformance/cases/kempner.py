@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 from typing import Any
 
-from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from refreeze.conformance import cases as c
@@ -34,21 +33,21 @@ def matches(name: str, module: str) -> bool:
 
 def some_specs(draw: DrawFn, modules: list[str], least: int = 1, most: int = 3, repeat: bool = True) -> list[Spec]:
     """Return specifications, often of the same modules and of overlapping ones."""
-    found = draw(st.lists(st.sampled_from(modules), min_size=least, max_size=most, unique=not repeat))
-    return [{"module": module, "frozen": draw(st.booleans())} for module in found]
+    found = draw(c.lists(tuple(modules), least, most, unique=not repeat))
+    return [{"module": module, "frozen": draw(c.BOOLEANS)} for module in found]
 
 
 def a_config(draw: DrawFn, declared: list[str], stages: int = 3, least: int = 0, most: int = 3) -> dict[str, Any]:
     usable = [module for module in MODULES if any(matches(name, module) for name in declared)]
-    if len(usable) > 4 and draw(st.integers(0, 1)):
+    if len(usable) > 4 and draw(c.integers(0, 1)):
         usable = some(draw, usable, 2, 4)
     config: dict[str, Any] = {"freeze": some_specs(draw, usable, least, most), "module_patterns": ALIASES}
-    count = draw(st.sampled_from((2, 1, 3, 0))) if stages else 0
+    count = draw(c.sampled((2, 1, 3, 0))) if stages else 0
     starts = sorted(some(draw, range(10), min(count, stages), min(count, stages)))
-    if starts or draw(st.booleans()) is True:
+    if starts or draw(c.BOOLEANS) is True:
         config["freeze_schedule"] = [{"start_step": start, "specs": some_specs(draw, usable)} for start in starts]
-    if not draw(st.integers(0, 3)):
-        config["valid_modules"] = draw(st.sampled_from((None, list(MODULES))))
+    if not draw(c.integers(0, 3)):
+        config["valid_modules"] = draw(c.sampled((None, list(MODULES))))
     return config
 
 
@@ -62,53 +61,53 @@ def active(config: dict[str, Any], step: int) -> dict[str, bool]:
     return {spec["module"]: spec["frozen"] for found in lists for spec in found}
 
 
-@st.composite
+@c.composite
 def requests(draw: DrawFn, /, stages: int = 3, **bounds: int) -> Request:
     """Return any valid request."""
-    declared = draw(st.permutations(PARAMETERS))[: draw(st.integers(1, len(PARAMETERS)))]
+    declared = draw(c.permutations(PARAMETERS))[: draw(c.integers(1, len(PARAMETERS)))]
     config = a_config(draw, declared, stages, **bounds)
     return segments_request("kempner", declared, config, near(draw, *[start + 1 for start in starts(config)] or [2]))
 
 
-@st.composite
+@c.composite
 def one_module(draw: DrawFn) -> Request:
     """Return one specification that freezes."""
-    config = {"freeze": [{"module": draw(st.sampled_from(MODULES)), "frozen": True}], "module_patterns": ALIASES}
-    return segments_request("kempner", draw(st.permutations(PARAMETERS)), config, draw(st.integers(1, 3)))
+    config = {"freeze": [{"module": draw(c.sampled(MODULES)), "frozen": True}], "module_patterns": ALIASES}
+    return segments_request("kempner", draw(c.permutations(PARAMETERS)), config, draw(c.integers(1, 3)))
 
 
-@st.composite
+@c.composite
 def overridden(draw: DrawFn) -> Request:
     """Return stages that override modules of ``freeze``, which overlap with others there: places matter."""
     declared = list(PARAMETERS)
     base = some_specs(draw, list(MODULES), least=2, most=3, repeat=False)
-    start = draw(st.integers(0, 4))
-    again = [spec | {"frozen": draw(st.booleans())} for spec in base if draw(st.booleans())]
+    start = draw(c.integers(0, 4))
+    again = [spec | {"frozen": draw(c.BOOLEANS)} for spec in base if draw(c.BOOLEANS)]
     stages: list[dict[str, Any]] = [
         {"start_step": start, "specs": again or [base[0] | {"frozen": not base[0]["frozen"]}]}
     ]
-    if draw(st.booleans()):
-        stages.append({"start_step": start + draw(st.integers(1, 3)), "specs": some_specs(draw, list(MODULES))})
+    if draw(c.BOOLEANS):
+        stages.append({"start_step": start + draw(c.integers(1, 3)), "specs": some_specs(draw, list(MODULES))})
     config = {"freeze": base, "freeze_schedule": stages, "module_patterns": ALIASES}
     return segments_request("kempner", declared, config, near(draw, stages[-1]["start_step"] + 1))
 
 
-@st.composite
+@c.composite
 def with_a_stage_of_nothing(draw: DrawFn) -> tuple[Request, Request]:
     request = draw(requests(stages=2))
     config = request["config"]
-    step = draw(st.integers(0, 12).filter(lambda step: step not in starts(config)))
+    step = draw(c.integers(0, 12).filter(lambda step: step not in starts(config)))
     stages = [*config.get("freeze_schedule", []), {"start_step": step, "specs": []}]
     stages.sort(key=lambda stage: stage["start_step"])
     return request, request | {"config": config | {"freeze_schedule": stages}}
 
 
-@st.composite
+@c.composite
 def repeated_stage(draw: DrawFn) -> tuple[Request, Request]:
     """Return a request, and the same with another stage that says again what is active."""
     request = draw(requests(stages=2).filter(lambda r: active(r["config"], 99)))
     config = request["config"]
-    step = draw(st.integers(0, 12).filter(lambda step: step not in starts(config)))
+    step = draw(c.integers(0, 12).filter(lambda step: step not in starts(config)))
     now = active(config, step) or active(config, 99)
     if not active(config, step):
         step = max(starts(config)) + 1
@@ -119,11 +118,11 @@ def repeated_stage(draw: DrawFn) -> tuple[Request, Request]:
     return request, request | {"config": config | {"freeze_schedule": stages}}
 
 
-@st.composite
+@c.composite
 def renamed_aliases(draw: DrawFn) -> tuple[Request, Request]:
     """Return a request, and the same with other words for its aliases, or the pattern in place of one."""
     request = draw(requests())
-    words = {"encoder": draw(st.sampled_from(("e", "enc.*"))), "inputs": "i", "firsts": "f"}
+    words = {"encoder": draw(c.sampled(("e", "enc.*"))), "inputs": "i", "firsts": "f"}
     config = request["config"]
     renamed = config | {
         "module_patterns": {words[name]: found for name, found in ALIASES.items()},
@@ -140,13 +139,13 @@ def renamed_aliases(draw: DrawFn) -> tuple[Request, Request]:
 
 
 # Canonical forms ---------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def permuted(draw: DrawFn) -> Case:
     """Return two configurations with the same specifications in another order, which may mean the same or not."""
     found = some_specs(draw, ["*.w", "encoder", "*", "inputs", "head.w"], 2, 3, repeat=False)
     found[1]["frozen"] = not found[0]["frozen"]
-    orders = (found, draw(st.permutations(found)))
-    if draw(st.booleans()):
+    orders = (found, draw(c.permutations(found)))
+    if draw(c.BOOLEANS):
         configs = [{"freeze": order, "module_patterns": ALIASES} for order in orders]
     else:
         configs = [
@@ -156,18 +155,18 @@ def permuted(draw: DrawFn) -> Case:
     return {"request": one, "other": other}
 
 
-@st.composite
+@c.composite
 def trivially_equal(draw: DrawFn) -> Case:
     """Return two configurations of which the second repeats a specification, or swaps two neighbours that c.agree."""
     request = draw(requests(stages=0))
     config = request["config"]
     found = some_specs(draw, list(MODULES), repeat=False)
-    frozen, other = draw(st.booleans()), list(found)
-    if len(found) > 1 and draw(st.booleans()):
+    frozen, other = draw(c.BOOLEANS), list(found)
+    if len(found) > 1 and draw(c.BOOLEANS):
         found = [found[0] | {"frozen": frozen}, found[1] | {"frozen": frozen}, *found[2:]]
         other = [found[1], found[0], *found[2:]]
     else:
-        place = draw(st.integers(0, len(found) - 1))
+        place = draw(c.integers(0, len(found) - 1))
         other = [*found[: place + 1], *found[place:]]
     return {
         "request": request | {"config": config | {"freeze": found}},
@@ -176,22 +175,22 @@ def trivially_equal(draw: DrawFn) -> Case:
 
 
 # Applying ----------------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def applications(draw: DrawFn, agreeing: bool = False) -> Request:
     """Return a request to apply; with ``agreeing`` no parameter is matched by active specifications that disagree."""
     request = draw(requests())
     names, config = request["names"], request["config"]
-    tick = draw(st.sampled_from([tick for start in [*starts(config), 0] for tick in (start, max(0, start - 1))]))
+    tick = draw(c.sampled([tick for start in [*starts(config), 0] for tick in (start, max(0, start - 1))]))
     now = active(config, tick)
     if agreeing and any(len({f for m, f in now.items() if matches(name, m)}) > 1 for name in names):
-        frozen = draw(st.booleans())
+        frozen = draw(c.BOOLEANS)
         for part in [config["freeze"], *(stage["specs"] for stage in config.get("freeze_schedule", []))]:
             part[:] = [spec | {"frozen": frozen} for spec in part]
     return {
         "op": "apply",
         "dialect": "kempner",
         "names": names,
-        "sizes": [draw(st.sampled_from((3, 5, 7, 0))) for _ in names],
+        "sizes": [draw(c.sampled((3, 5, 7, 0))) for _ in names],
         "frozen": some(draw, names, 0),
         "config": config,
         "tick": tick,
@@ -199,7 +198,7 @@ def applications(draw: DrawFn, agreeing: bool = False) -> Request:
 
 
 # Wrong configurations ----------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def with_another_module(draw: DrawFn, *wrong: str, valid: bool) -> Request:
     """Return a configuration with one module more, in ``freeze`` or in a stage that the run reaches."""
     request = draw(requests())
@@ -207,10 +206,10 @@ def with_another_module(draw: DrawFn, *wrong: str, valid: bool) -> Request:
     config.pop("valid_modules", None)
     if valid:
         config["valid_modules"] = list(MODULES)
-    spec = {"module": draw(st.sampled_from(wrong)), "frozen": draw(st.booleans())}
+    spec = {"module": draw(c.sampled(wrong)), "frozen": draw(c.BOOLEANS)}
     stages = config.get("freeze_schedule") or [{"specs": config["freeze"], "start_step": 0}]
-    target = draw(st.sampled_from([config["freeze"], *(stage["specs"] for stage in stages)]))
-    target.insert(draw(st.integers(0, len(target))), spec)
+    target = draw(c.sampled([config["freeze"], *(stage["specs"] for stage in stages)]))
+    target.insert(draw(c.integers(0, len(target))), spec)
     return request | {"names": list(PARAMETERS), "total": max(starts(config) or [0]) + 1}
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn
+from hypothesis.strategies import DrawFn, SearchStrategy
 
 from refreeze.conformance import cases as c
 from refreeze.conformance.cases import DROP, WRONG_INTS, Cases, at, near, some
@@ -36,7 +35,7 @@ def a_freezer(
     prefixes = [prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in declared)]
 
     def keys(kind: str, *modes: str) -> Freezer:
-        mode, found = draw(st.sampled_from(modes)), {}
+        mode, found = draw(c.sampled(modes)), {}
         if mode != "prefixes":
             found[f"{kind}names"] = some(draw, declared, 1, 2)
         if mode != "names":
@@ -44,21 +43,21 @@ def a_freezer(
         return found
 
     found = keys("", *(("both",) if entries > 1 else ("names", "prefixes", "both")))
-    spared = keys("except_", "names", "prefixes") if draw(st.booleans()) else {}
+    spared = keys("except_", "names", "prefixes") if draw(c.BOOLEANS) else {}
     if any(is_matched(name, found) and not is_matched(name, spared, "except_") for name in declared):
         found |= spared
     if strings:
-        found = {k: v[0] if len(v) == 1 and draw(st.booleans()) else v for k, v in found.items()}
+        found = {k: v[0] if len(v) == 1 and draw(c.BOOLEANS) else v for k, v in found.items()}
     if when is None:
-        when = draw(st.sampled_from((("until_step",), ("until_epoch",), UNTIL, (), ("start_epoch",))))
-        when += draw(st.sampled_from(((), (), ("unfreeze_every_n_epochs",))))
+        when = draw(c.sampled((("until_step",), ("until_epoch",), UNTIL, (), ("start_epoch",))))
+        when += draw(c.sampled(((), (), ("unfreeze_every_n_epochs",))))
     for key in when:
-        found[key] = draw(st.integers(1, 3) if key == "unfreeze_every_n_epochs" else st.integers(0, 6))
+        found[key] = draw(c.integers(1, 3) if key == "unfreeze_every_n_epochs" else c.integers(0, 6))
     return found
 
 
 def asked(draw: DrawFn, config: list[Freezer], declared: list[str]) -> Request:
-    per = draw(st.sampled_from((1, 2, 3)))
+    per = draw(c.sampled((1, 2, 3)))
     ticks = [3]
     for freezer in config:
         ticks += [
@@ -68,42 +67,42 @@ def asked(draw: DrawFn, config: list[Freezer], declared: list[str]) -> Request:
     return segments_request("lighter", declared, config, near(draw, *ticks[1:] or ticks), steps_per_epoch=per)
 
 
-@st.composite
+@c.composite
 def requests(draw: DrawFn, /, least: int = 0, most: int = 3, declare: int = 1, **bounds: Any) -> Request:
     """Return any valid request, with so many parameters declared or more."""
-    declared = draw(st.permutations(PARAMETERS))[: draw(st.integers(declare, len(PARAMETERS)))]
-    config = [a_freezer(draw, declared, **bounds) for _ in range(draw(st.integers(least, most)))]
+    declared = draw(c.permutations(PARAMETERS))[: draw(c.integers(declare, len(PARAMETERS)))]
+    config = [a_freezer(draw, declared, **bounds) for _ in range(draw(c.integers(least, most)))]
     return asked(draw, config, declared)
 
 
-def single(*when: str, **bounds: Any) -> st.SearchStrategy[Request]:
+def single(*when: str, **bounds: Any) -> SearchStrategy[Request]:
     return requests(least=1, most=1, when=when, **bounds)
 
 
-@st.composite
+@c.composite
 def both_untils(draw: DrawFn) -> Request:
     """Return a freezer with both conditions, which come in either order, or with one."""
-    request = draw(requests(least=1, most=1, when=draw(st.sampled_from((UNTIL, UNTIL, UNTIL, UNTIL[:1], UNTIL[1:])))))
-    per, freezer = draw(st.integers(2, 4)), request["config"][0]
+    request = draw(requests(least=1, most=1, when=draw(c.sampled((UNTIL, UNTIL, UNTIL, UNTIL[:1], UNTIL[1:])))))
+    per, freezer = draw(c.integers(2, 4)), request["config"][0]
     request["steps_per_epoch"] = per
-    freezer |= {key: draw(st.integers(0, 12 if key == "until_step" else 4)) for key in UNTIL if key in freezer}
+    freezer |= {key: draw(c.integers(0, 12 if key == "until_step" else 4)) for key in UNTIL if key in freezer}
     ends = [end * (1 if key == "until_step" else per) for key, end in freezer.items() if key in UNTIL]
     return request | {"total": near(draw, *ends or [3])}
 
 
-@st.composite
+@c.composite
 def gradual(draw: DrawFn) -> Request:
     """Return a freezer that releases several entries one after the other."""
     every = "unfreeze_every_n_epochs"
     start = "start_epoch"
     combinations = ((start,), (start, every), (every,), (start, every, "until_epoch"), (every, "until_step"), (start,))
-    when = draw(st.sampled_from(combinations))
+    when = draw(c.sampled(combinations))
     declared = list(PARAMETERS)
     freezer = a_freezer(draw, declared, when=when, entries=2)
-    freezer |= {key: draw(st.integers(1, 4)) for key in UNTIL if key in freezer}
-    per = draw(st.integers(1, 3))
+    freezer |= {key: draw(c.integers(1, 4)) for key in UNTIL if key in freezer}
+    per = draw(c.integers(1, 3))
     last = freezer.get(start, 1) + 3 * freezer.get(every, 1)
-    return segments_request("lighter", declared, [freezer], last * per + draw(st.integers(0, 3)), steps_per_epoch=per)
+    return segments_request("lighter", declared, [freezer], last * per + draw(c.integers(0, 3)), steps_per_epoch=per)
 
 
 def without_exceptions(request: Request) -> Request:
@@ -129,25 +128,25 @@ def in_steps(request: Request) -> tuple[Request, Request]:
 
 
 # Wrong configurations ----------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def with_a_bad_entry(draw: DrawFn, *keys: str, entry: str) -> Request:
     request = draw(requests(least=1))
-    number = draw(st.integers(0, len(request["config"]) - 1))
+    number = draw(c.integers(0, len(request["config"]) - 1))
     freezer = listed(request["config"][number])
-    key = draw(st.sampled_from(keys))
-    name = draw(st.sampled_from(request["names"]))
+    key = draw(c.sampled(keys))
+    name = draw(c.sampled(request["names"]))
     bad = {"name": (f"{name}x", name[:-1], "enc", "nowhere.w"), "prefix": (f"{name}.", "nc.1", "nowhere", "Enc")}[entry]
-    found = [*freezer.get(key, []), draw(st.sampled_from([b for b in bad if b not in request["names"]]))]
-    freezer[key] = draw(st.permutations(found))
+    found = [*freezer.get(key, []), draw(c.sampled([b for b in bad if b not in request["names"]]))]
+    freezer[key] = draw(c.permutations(found))
     request["config"][number] = freezer
     return request
 
 
-@st.composite
+@c.composite
 def left_with_nothing(draw: DrawFn) -> Request:
     """Return a freezer of which the exceptions leave nothing."""
     request = draw(requests(least=1))
-    number = draw(st.integers(0, len(request["config"]) - 1))
+    number = draw(c.integers(0, len(request["config"]) - 1))
     freezer = listed(request["config"][number])
     matched = [name for name in request["names"] if is_matched(name, freezer)]
     freezer = {k: v for k, v in freezer.items() if not k.startswith("except_")}

@@ -19,7 +19,11 @@ from refreeze.conformance.cases.fastai import with_a_pattern_in_vain as with_a_g
 from refreeze.conformance.laws import Case, Family, counts, together
 from refreeze.conformance.protocol import Request, segments_request
 
-SHARES: SearchStrategy[Any] = st.sampled_from((0.5, 0.1, 0.7, "1/3", "2/3", 0.25, 0.29, 0, 1))
+SHARES: SearchStrategy[Any] = c.sampled((0.5, 0.1, 0.7, "1/3", "2/3", 0.25, 0.29, 0, 1))
+NOT_ALL, NOT_NONE = (
+    SHARES.filter(lambda share: Fraction(str(share)) < 1),
+    SHARES.filter(lambda share: Fraction(str(share)) > 0),
+)
 WRONG_SHARES = ("half", "1/0", "-1/2", "1.5/2", "3/2", -0.5, 1.5, True, [0.5])
 WRONG_RATES = (0, -1, True, "0.5")
 WRONG_LAYERS: tuple[Any, ...] = ([], {}, 3, True, "ALL", "stem", [1], ["stem", 1], ["stem", "stem"], *c.WRONG_EACH)
@@ -28,7 +32,7 @@ Pair = tuple[Request, Request]
 
 def picked(draw: DrawFn, declared: list[str]) -> dict[str, Any]:
     """Return the key ``layers``: none, "all", or some of the declared layers, perhaps as a container."""
-    wanted = draw(st.sampled_from(("none", "none", "some", "some", "all", "entries")))
+    wanted = draw(c.sampled(("none", "none", "some", "some", "all", "entries")))
     if wanted in ("none", "all"):
         return {} if wanted == "none" else {"layers": "all"}
     return {"layers": some(draw, declared) if wanted == "some" else entries(draw, declared, 2)}
@@ -49,7 +53,7 @@ def with_layers(request: Request) -> bool:
     return isinstance(request["config"].get("layers"), list)
 
 
-@st.composite
+@c.composite
 def with_patterns(draw: DrawFn, requests: SearchStrategy[Request]) -> Request:
     """Return the request with patterns in ``layers``, and without what would have to agree with them."""
     request = draw(requests)
@@ -64,12 +68,12 @@ def each_spelt_out(request: Request) -> Pair:
     return request | {"config": config | {"layers": c.spelt_out(config["layers"], request["names"])}}, request
 
 
-@st.composite
+@c.composite
 def with_a_pattern_in_vain(draw: DrawFn, requests: SearchStrategy[Request], key: str) -> Request:
     request = draw(requests)
     config = request["config"]
     found = [*config.get(key, ())]
-    found.insert(draw(st.integers(0, len(found))), c.without_match(draw, request["names"]))
+    found.insert(draw(c.integers(0, len(found))), c.without_match(draw, request["names"]))
     return request | {"config": config | {key: found}}
 
 
@@ -78,13 +82,13 @@ def without_names(request: Request) -> Request:
     return request | {"config": config, "names": None}
 
 
-@st.composite
+@c.composite
 def with_unknown(draw: DrawFn, requests: SearchStrategy[Request], key: str, default: Any = "all") -> Request:
     """Return a request with a name at ``key`` that is not there."""
     request = draw(requests)
     found = request["config"].get(key, default)
     found = meant(found, request["names"]) if isinstance(found, str) else found
-    found = draw(st.permutations([*found, c.misspelt(draw, request["names"])]))
+    found = draw(c.permutations([*found, c.misspelt(draw, request["names"])]))
     return request | {"config": request["config"] | {key: found}}
 
 
@@ -128,24 +132,24 @@ def fractions(request: Request) -> Pair:
 
 
 # Composer ----------------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def composer(draw: DrawFn) -> Request:
     declared = layers(draw)
     config = picked(draw, declared)
-    if draw(st.integers(0, 3)):
-        config["freeze_start"] = draw(SHARES.filter(lambda share: Fraction(str(share)) < 1))
-    if draw(st.integers(0, 3)):
-        config["freeze_level"] = draw(st.sampled_from((1, 0.5, "2/3", 0.7, 0)))
-    return segments_request("composer", declared, config, draw(st.sampled_from((12, 10, 9, 20, 25, 7, 1, 0))))
+    if draw(c.integers(0, 3)):
+        config["freeze_start"] = draw(NOT_ALL)
+    if draw(c.integers(0, 3)):
+        config["freeze_level"] = draw(c.sampled((1, 0.5, "2/3", 0.7, 0)))
+    return segments_request("composer", declared, config, draw(c.sampled((12, 10, 9, 20, 25, 7, 1, 0))))
 
 
-@st.composite
+@c.composite
 def composer_on_the_tick(draw: DrawFn) -> Request:
     """Return freezing that begins and goes on exactly at epochs, by decimal digits and not in floats."""
-    tenth = draw(st.sampled_from((1, 2, 4, 8, 6, 7)))
-    steps = draw(st.sampled_from([n for n in (2, 3, 4) if (10 - tenth) % n == 0]))
+    tenth = draw(c.sampled((1, 2, 4, 8, 6, 7)))
+    steps = draw(c.sampled([n for n in (2, 3, 4) if (10 - tenth) % n == 0]))
     config = {"freeze_start": tenth / 10}
-    return segments_request("composer", list(LAYERS[: steps + 1]), config, draw(st.sampled_from((10, 20))))
+    return segments_request("composer", list(LAYERS[: steps + 1]), config, draw(c.sampled((10, 20))))
 
 
 COMPOSER = of_layers(
@@ -160,24 +164,24 @@ COMPOSER = of_layers(
 
 
 # FreezeOut ---------------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def freezeout(draw: DrawFn) -> Request:
     declared = layers(draw)
     config = picked(draw, declared)
-    if draw(st.integers(0, 3)):
-        config["t_0"] = draw(SHARES.filter(lambda share: Fraction(str(share)) > 0))
-    if draw(st.integers(0, 3)):
-        config["how_scale"] = draw(st.sampled_from(("linear", "squared", "cubic")))
-    if draw(st.booleans()):
-        config["scale_lr"] = draw(st.booleans())
-    return segments_request("freezeout", declared, config, draw(st.sampled_from((10, 16, 9, 27, 20, 8, 1, 0))))
+    if draw(c.integers(0, 3)):
+        config["t_0"] = draw(NOT_NONE)
+    if draw(c.integers(0, 3)):
+        config["how_scale"] = draw(c.sampled(("linear", "squared", "cubic")))
+    if draw(c.BOOLEANS):
+        config["scale_lr"] = draw(c.BOOLEANS)
+    return segments_request("freezeout", declared, config, draw(c.sampled((10, 16, 9, 27, 20, 8, 1, 0))))
 
 
-@st.composite
+@c.composite
 def freezeout_on_the_tick(draw: DrawFn) -> Request:
     """Return a first layer that trains until exactly a step, by decimal digits and not in floats."""
-    config = {"t_0": draw(st.sampled_from((0.3, 0.6, 0.7))), "how_scale": "linear"}
-    return segments_request("freezeout", layers(draw, least=2), config, draw(st.sampled_from((10, 20))))
+    config = {"t_0": draw(c.sampled((0.3, 0.6, 0.7))), "how_scale": "linear"}
+    return segments_request("freezeout", layers(draw, least=2), config, draw(c.sampled((10, 20))))
 
 
 _ROUNDED = segments_request(
@@ -200,15 +204,15 @@ FREEZEOUT = of_layers(
 
 
 # Gradual unfreezing ------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def gradual(draw: DrawFn, grouped: bool | None = None) -> Request:
     declared = layers(draw)
     config: dict[str, Any] = {}
-    if grouped or (grouped is None and draw(st.booleans())):
+    if grouped or (grouped is None and draw(c.BOOLEANS)):
         config["groups"] = some_groups(draw, declared, 2)
-    if draw(st.integers(0, 3)):
-        config["every"] = draw(st.integers(1, 4))
-    return segments_request("gradual", declared, config, draw(st.integers(0, 16)))
+    if draw(c.integers(0, 3)):
+        config["every"] = draw(c.integers(1, 4))
+    return segments_request("gradual", declared, config, draw(c.integers(0, 16)))
 
 
 def one_by_one(request: Request) -> Pair:
@@ -254,20 +258,25 @@ def stages_of(config: dict[str, Any], names: list[str]) -> list[list[str]]:
     return [new, *(rest for unit in every if (rest := [name for name in unit if name not in new]))]
 
 
-@st.composite
+@c.made_once
+def lengths(stages: int) -> SearchStrategy[list[int]]:
+    return st.lists(c.integers(1, 3), min_size=stages, max_size=stages)
+
+
+@c.composite
 def chain_thaw(draw: DrawFn, listed: bool | None = None, rates: bool | None = None) -> Request:
     declared = layers(draw)
     config = picked(draw, declared)
-    if draw(st.booleans()):
+    if draw(c.BOOLEANS):
         config["new"] = some(draw, meant(config.get("layers", "all"), declared), 1, 3)
     stages = len(stages_of(config, declared))
-    if listed or (listed is None and draw(st.booleans())):
-        config["epochs"] = draw(st.lists(st.integers(1, 3), min_size=stages, max_size=stages))
+    if listed or (listed is None and draw(c.BOOLEANS)):
+        config["epochs"] = draw(lengths(stages))
     else:
-        config["epochs"] = draw(st.integers(1, 3))
+        config["epochs"] = draw(c.integers(1, 3))
     for key in ("initial_learning_rate", "learning_rate"):
-        if rates or draw(st.booleans()):
-            config[key] = draw(st.sampled_from(c.RATES))
+        if rates or draw(c.BOOLEANS):
+            config[key] = draw(c.sampled(c.RATES))
     end = sum(config["epochs"]) if isinstance(config["epochs"], list) else config["epochs"] * stages
     return segments_request("chain_thaw", declared, config, c.near(draw, end, max(1, end // 2)))
 
@@ -279,11 +288,11 @@ def one_for_each_stage(request: Request) -> Pair:
     return request | {"config": config | {"epochs": [config["epochs"]] * len(stages), "new": stages[0]}}, request
 
 
-@st.composite
+@c.composite
 def with_a_new_layer_outside(draw: DrawFn) -> Request:
     declared = layers(draw, least=2)
     mine = some(draw, declared, 1, len(declared) - 1)
-    outside = draw(st.sampled_from([name for name in declared if name not in mine]))
+    outside = draw(c.sampled([name for name in declared if name not in mine]))
     return segments_request("chain_thaw", declared, {"epochs": 1, "layers": mine, "new": [outside]}, 4)
 
 
@@ -311,22 +320,22 @@ def drawn_from(config: dict[str, Any], names: list[str]) -> list[list[str]]:
     return [u for u in units(config.get("layers", "all"), names) if u[0] not in config.get("always_on", ())]
 
 
-@st.composite
+@c.composite
 def lisa(draw: DrawFn, listed: bool | None = None, of_units: bool | None = None) -> Request:
     declared = layers(draw, least=2)
     config: dict[str, Any] = {}
-    if listed or (listed is None and draw(st.booleans())):
-        by_names = of_units is False or (of_units is None and draw(st.booleans()))
+    if listed or (listed is None and draw(c.BOOLEANS)):
+        by_names = of_units is False or (of_units is None and draw(c.BOOLEANS))
         config["layers"] = some(draw, declared) if by_names else entries(draw, declared, 2)
     free = [name for name in declared if "layers" not in config or name not in meant(config["layers"], declared)]
-    if free and draw(st.sampled_from((True, True, False))):
+    if len(free) > 0 and draw(c.sampled((True, True, False))):
         config["always_on"] = some(draw, free, 1, min(len(free), len(declared) - 1))
     drawn = len(drawn_from(config, declared))
-    config["n_layers"] = draw(st.sampled_from((1, max(1, drawn - 1), 1, drawn)))
-    config["step_interval"] = draw(st.integers(1, 4))
-    if draw(st.integers(0, 3)):
+    config["n_layers"] = draw(c.sampled((1, max(1, drawn - 1), 1, drawn)))
+    config["step_interval"] = draw(c.integers(1, 4))
+    if draw(c.integers(0, 3)):
         config["seed"] = draw(c.SEEDS)
-    return segments_request("lisa", declared, config, c.near(draw, config["step_interval"] * draw(st.integers(2, 6))))
+    return segments_request("lisa", declared, config, c.near(draw, config["step_interval"] * draw(c.integers(2, 6))))
 
 
 def number_frozen(request: Request) -> Case:
@@ -346,15 +355,15 @@ def seeds(request: Request) -> Pair:
     return request | {"config": config | {"seed": 0}}, request | {"config": config}
 
 
-@st.composite
+@c.composite
 def drawn_and_always_on(draw: DrawFn) -> Request:
     request = draw(lisa(listed=True))
     config = request["config"]
-    config["always_on"] = [*config.get("always_on", []), draw(st.sampled_from(config["layers"]))]
+    config["always_on"] = [*config.get("always_on", []), draw(c.sampled(config["layers"]))]
     return request
 
 
-@st.composite
+@c.composite
 def as_axolotl(draw: DrawFn) -> Request:
     request = draw(lisa())
     return request | {"config": request["config"] | {"variant": "axolotl"}}
@@ -367,10 +376,10 @@ def in_other_keys(request: Request) -> Pair:
     return request | {"config": config}, request
 
 
-@st.composite
+@c.composite
 def nothing_to_draw(draw: DrawFn) -> Request:
     declared = layers(draw)
-    config = {"n_layers": 1, "step_interval": 2, "always_on": draw(st.permutations(declared))}
+    config = {"n_layers": 1, "step_interval": 2, "always_on": draw(c.permutations(declared))}
     return segments_request("lisa", declared, config, 4)
 
 
@@ -402,18 +411,18 @@ LISA = of_layers(
 
 
 # Lightning ---------------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def lightning(draw: DrawFn, patterns: bool = False) -> Request:
     declared = layers(draw)
-    by_names = not patterns and draw(st.booleans())
+    by_names = not patterns and draw(c.BOOLEANS)
     found = some(draw, declared) if by_names else entries(draw, declared, patterns=patterns)
     config: dict[str, Any] = {"backbone": found}
-    if draw(st.integers(0, 4)):
-        config["unfreeze_backbone_at_epoch"] = draw(st.sampled_from(range(7)))
-    if draw(st.integers(0, 3)):
+    if draw(c.integers(0, 4)):
+        config["unfreeze_backbone_at_epoch"] = draw(c.sampled(range(7)))
+    if draw(c.integers(0, 3)):
         config["batch_norm"] = some(draw, meant(config["backbone"], declared), 0)
-    if draw(st.booleans()):
-        config["train_bn"] = draw(st.booleans())
+    if draw(c.BOOLEANS):
+        config["train_bn"] = draw(c.BOOLEANS)
     total = c.near(draw, config.get("unfreeze_backbone_at_epoch", 10))
     return segments_request("lightning", declared, config, total)
 

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn
+from hypothesis.strategies import DrawFn, SearchStrategy
 
 from refreeze.conformance import cases as c
 from refreeze.conformance.cases import DROP, LAYERS, WRONG_INTS, Cases, at, entries, layers, meant, near, some, units
@@ -18,6 +18,12 @@ Spec = dict[str, Any]
 KINDS = ("plain", "round_robin", "random")
 
 
+@c.made_once
+def window_of(n: int) -> SearchStrategy[int]:
+    uneven = [window for window in range(1, n) if n % window] or [n]
+    return c.integers(1, n) | c.sampled((*uneven, n))
+
+
 def a_spec(
     draw: DrawFn,
     declared: list[str],
@@ -26,24 +32,23 @@ def a_spec(
     rates: tuple[float | None, ...] = (None,),
     spans: int = 6,
 ) -> Spec:
-    chosen: Any = draw(st.sampled_from(wanted))
+    chosen: Any = draw(c.sampled(wanted))
     if chosen == "entries":
         chosen = entries(draw, declared)
     elif chosen == "some" or not meant(chosen, declared):
         chosen = some(draw, declared)
     n = len(units(chosen, declared))
-    start, span, kind = draw(st.integers(0, 4)), draw(st.integers(1, 3)), draw(st.sampled_from(kinds))
-    stop = start + draw(st.integers(1, spans * span))
+    start, span, kind = draw(c.integers(0, 4)), draw(c.integers(1, 3)), draw(c.sampled(kinds))
+    stop = start + draw(c.integers(1, spans * span))
     found: Spec = {"layers": chosen, "training_interval": [start, stop]}
     if kind != "plain":
-        uneven = [window for window in range(1, n) if n % window] or [n]
-        window = draw(st.integers(1, n) | st.sampled_from((*uneven, n)))
+        window = draw(window_of(n))
         found["strategy"] = {"type": kind, "window_size": window, "iterative_span": span}
-        if kind == "random" and draw(st.integers(0, 3)):
+        if kind == "random" and draw(c.integers(0, 3)):
             found["strategy"]["seed"] = draw(c.SEEDS)
-    elif draw(st.booleans()):
+    elif draw(c.BOOLEANS):
         found["strategy"] = None
-    rate = draw(st.sampled_from(rates))
+    rate = draw(c.sampled(rates))
     return found if rate is None else found | {"initial_learning_rate": rate}
 
 
@@ -52,23 +57,23 @@ def asked(draw: DrawFn, config: list[Spec], names: list[str] | None) -> Request:
     return segments_request("vl3d", names, config, near(draw, *ticks or [3]))
 
 
-@st.composite
+@c.composite
 def requests(draw: DrawFn, /, least: int = 0, most: int = 3, **bounds: Any) -> Request:
     """Return any valid request; all learning rates in it are equal, so that they do not conflict (SCH-6)."""
     declared = layers(draw)
-    bounds.setdefault("rates", draw(st.sampled_from(((None,), (None, 0.5)))))
-    config = [a_spec(draw, declared, **bounds) for _ in range(draw(st.integers(least, most)))]
+    bounds.setdefault("rates", draw(c.sampled(((None,), (None, 0.5)))))
+    config = [a_spec(draw, declared, **bounds) for _ in range(draw(c.integers(least, most)))]
     plain = all(entry in declared for spec in config for entry in spec["layers"])  # neither a word nor a pattern
-    known = not plain or draw(st.integers(0, 5)) > 0
+    known = not plain or draw(c.integers(0, 5)) > 0
     return asked(draw, config, declared if known else None)
 
 
-def single(*kinds: str, **bounds: Any) -> st.SearchStrategy[Request]:
+def single(*kinds: str, **bounds: Any) -> SearchStrategy[Request]:
     return requests(least=1, most=1, kinds=kinds, **bounds)
 
 
 # Round robin and intervals -----------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def windows(
     draw: DrawFn, *kinds: str, most: int = 6, spans: int = 8, of_units: bool = False, patterns: bool = False
 ) -> Request:
@@ -76,22 +81,22 @@ def windows(
     declared = [f"layer{number}" for number in range(8, 0, -1)] if most > 6 else list(LAYERS)
     whole = of_units or patterns
     chosen = entries(draw, declared, 2, patterns) if whole else some(draw, declared, 2, most)
-    start, span = draw(st.integers(0, 3)), draw(st.integers(1, 3))
-    stop = start + span * draw(st.integers(1, spans)) + draw(st.integers(0, span - 1))
+    start, span = draw(c.integers(0, 3)), draw(c.integers(1, 3))
+    stop = start + span * draw(c.integers(1, spans)) + draw(c.integers(0, span - 1))
     strategy = {
-        "type": draw(st.sampled_from(kinds)),
-        "window_size": draw(st.integers(1, len(units(chosen, declared)))),
+        "type": draw(c.sampled(kinds)),
+        "window_size": draw(c.integers(1, len(units(chosen, declared)))),
         "iterative_span": span,
     }
     if strategy["type"] == "random":
         strategy["seed"] = draw(c.SEEDS)
     config = [{"layers": chosen, "training_interval": [start, stop], "strategy": strategy}]
-    return segments_request("vl3d", declared, config, stop + draw(st.integers(0, 1)))
+    return segments_request("vl3d", declared, config, stop + draw(c.integers(0, 1)))
 
 
-@st.composite
+@c.composite
 def full_cycles(draw: DrawFn) -> Case:
-    request = draw(windows("round_robin", of_units=draw(st.booleans())))
+    request = draw(windows("round_robin", of_units=draw(c.BOOLEANS)))
     (spec,) = request["config"]
     found = units(spec["layers"], request["names"])
     n, window, span = len(found), spec["strategy"]["window_size"], spec["strategy"]["iterative_span"]
@@ -102,16 +107,16 @@ def full_cycles(draw: DrawFn) -> Case:
     return {"request": request, "layers": every, "ticks": ticks, "times": window // math.gcd(n, window)}
 
 
-@st.composite
+@c.composite
 def outside(draw: DrawFn) -> Case:
     request = draw(requests(least=1, most=1))
     start, stop = request["config"][0]["training_interval"]
-    after = stop < request["total"] and (start == 0 or draw(st.booleans()))
+    after = stop < request["total"] and (start == 0 or draw(c.BOOLEANS))
     begin, end = (stop, request["total"]) if after else (0, min(start, request["total"]))
     return {"request": request, "from": begin, "to": end, "frozen": 0}
 
 
-def inside(kind: str) -> st.SearchStrategy[Case]:
+def inside(kind: str) -> SearchStrategy[Case]:
     def case(request: Request) -> Case:
         start, stop = request["config"][0]["training_interval"]
         size = request["config"][0]["strategy"]["window_size"]
@@ -121,13 +126,13 @@ def inside(kind: str) -> st.SearchStrategy[Case]:
 
 
 # Random ------------------------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def several_draws(draw: DrawFn) -> Request:
     """Return several specifications, random ones among them, with equal and different seeds: which number is whose?"""
     declared = list(LAYERS)
-    seeds = draw(st.sampled_from((st.just(0), c.SEEDS)))
+    seeds = draw(c.sampled((st.just(0), c.SEEDS)))
     config = []
-    for _ in range(draw(st.integers(2, 3))):
+    for _ in range(draw(c.integers(2, 3))):
         spec = a_spec(draw, declared, kinds=("random", "random", "random", "random", "plain"), spans=8)
         if (spec.get("strategy") or {}).get("type") == "random":
             spec["strategy"]["seed"] = draw(seeds)
@@ -135,23 +140,23 @@ def several_draws(draw: DrawFn) -> Request:
     return asked(draw, config, declared)
 
 
-@st.composite
+@c.composite
 def longer(draw: DrawFn) -> Case:
     request = draw(single("random"))
     start, stop = request["config"][0]["training_interval"]
-    other = request["config"][0] | {"training_interval": [start, stop + draw(st.integers(1, 6))]}
-    request["total"] = stop + draw(st.integers(0, 2))
+    other = request["config"][0] | {"training_interval": [start, stop + draw(c.integers(1, 6))]}
+    request["total"] = stop + draw(c.integers(0, 2))
     return {"request": request, "other": request | {"config": [other]}, "stop": stop}
 
 
-@st.composite
+@c.composite
 def with_later_spec(draw: DrawFn) -> Case:
     declared = layers(draw, least=2)
-    cut = draw(st.integers(1, len(declared) - 1))
+    cut = draw(c.integers(1, len(declared) - 1))
     mine, others = declared[:cut], declared[cut:]
     kinds = ("random", "random", "plain", "round_robin")
     config = [a_spec(draw, mine, kinds=("random",), wanted=("some",))]
-    config += [a_spec(draw, mine, kinds=kinds, wanted=("some",)) for _ in range(draw(st.integers(0, 1)))]
+    config += [a_spec(draw, mine, kinds=kinds, wanted=("some",)) for _ in range(draw(c.integers(0, 1)))]
     later = a_spec(draw, others, kinds=kinds, wanted=("some",))
     request = asked(draw, config, declared)
     return {"request": request, "other": request | {"config": [*config, later]}, "names": mine}
@@ -165,17 +170,17 @@ def seeded(request: Request, **seed: int) -> Request:
 
 
 # Names, unions, rates ----------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def all_layers(draw: DrawFn) -> tuple[Request, Request]:
     request = draw(windows("round_robin", "random"))
     spec, names = request["config"][0], request["names"]
-    wanted = draw(st.sampled_from(("all", "all_reverse")))
-    spec["strategy"]["window_size"] = draw(st.integers(1, len(names)))
+    wanted = draw(c.sampled(("all", "all_reverse")))
+    spec["strategy"]["window_size"] = draw(c.integers(1, len(names)))
     listed, word = ([spec | {"layers": value}] for value in (meant(wanted, names), wanted))
     return request | {"config": listed}, request | {"config": word}
 
 
-@st.composite
+@c.composite
 def opened(draw: DrawFn) -> tuple[Request, Request]:
     """Return a specification that freezes containers and the like without a strategy: by layers, and as it is."""
     request = draw(single("plain", wanted=(["body"], "entries")).filter(lambda request: request["names"]))
@@ -192,30 +197,30 @@ def each_spelt_out(request: Request) -> tuple[Request, Request]:
     return request | {"config": [spec | {"layers": c.spelt_out(spec["layers"], request["names"])}]}, request
 
 
-@st.composite
+@c.composite
 def with_a_pattern_in_vain(draw: DrawFn) -> Request:
     request = draw(windows("round_robin", "random", patterns=True))
     spec = request["config"][0]
-    spec["layers"].insert(draw(st.integers(0, len(spec["layers"]))), c.without_match(draw, request["names"]))
+    spec["layers"].insert(draw(c.integers(0, len(spec["layers"]))), c.without_match(draw, request["names"]))
     return request
 
 
-@st.composite
+@c.composite
 def overlapping(draw: DrawFn) -> Request:
     """Return two or three specifications about the same layers at the same time."""
     declared = layers(draw, least=2)
-    config = [a_spec(draw, declared, wanted=("some", "all")) for _ in range(draw(st.integers(2, 3)))]
+    config = [a_spec(draw, declared, wanted=("some", "all")) for _ in range(draw(c.integers(2, 3)))]
     for spec in config[1:]:
         spec["training_interval"][0] = min(spec["training_interval"][0], config[0]["training_interval"][0])
     return asked(draw, config, declared)
 
 
-@st.composite
+@c.composite
 def full_windows(draw: DrawFn) -> tuple[Request, Request]:
     request = draw(requests(least=1, most=1, kinds=("plain",), rates=(None,)))
     (spec,) = request["config"]
     n = len(units(spec["layers"], request["names"] or LAYERS))
-    strategy = {"type": draw(st.sampled_from(KINDS[1:])), "window_size": n, "iterative_span": draw(st.integers(1, 9))}
+    strategy = {"type": draw(c.sampled(KINDS[1:])), "window_size": n, "iterative_span": draw(c.integers(1, 9))}
     return request | {"config": [spec | {"strategy": strategy}]}, request
 
 
@@ -224,14 +229,14 @@ def rate_ticks(spec: Spec) -> range:
     return range(start, stop, (spec.get("strategy") or {"iterative_span": stop - start})["iterative_span"])
 
 
-@st.composite
+@c.composite
 def two_rates(draw: DrawFn, conflict: bool) -> Request:
     """Return two specifications whose different rates are set at one tick in the run, or after it, or never."""
     declared = layers(draw)
-    one, other = (a_spec(draw, declared, rates=(rate,)) for rate in draw(st.permutations(c.RATES)))
-    if conflict or draw(st.booleans()):
-        tick = draw(st.sampled_from(rate_ticks(one)))
-        span = draw(st.sampled_from([step for step in (1, 2, 3) if step <= tick] or [0]))
+    one, other = (a_spec(draw, declared, rates=(rate,)) for rate in draw(c.permutations(c.RATES)))
+    if conflict or draw(c.BOOLEANS):
+        tick = draw(c.sampled(rate_ticks(one)))
+        span = draw(c.sampled([step for step in (1, 2, 3) if step <= tick] or [0]))
         start, stop = other["training_interval"]
         other["training_interval"] = [tick - span, max(tick + 1, tick - span + stop - start)]
         if other.get("strategy"):
@@ -239,40 +244,40 @@ def two_rates(draw: DrawFn, conflict: bool) -> Request:
         else:
             other["training_interval"][0] = tick
     common = sorted({*rate_ticks(one)} & {*rate_ticks(other)})
-    more = [copy.deepcopy(one) for _ in range(draw(st.integers(0, 2)))]  # equal rates are no conflict: the third may be
-    config = draw(st.permutations([one, other, *more]))
+    more = [copy.deepcopy(one) for _ in range(draw(c.integers(0, 2)))]  # equal rates are no conflict: the third may be
+    config = draw(c.permutations([one, other, *more]))
     if conflict:
-        return segments_request("vl3d", declared, config, common[0] + draw(st.integers(1, 4)))
+        return segments_request("vl3d", declared, config, common[0] + draw(c.integers(1, 4)))
     if common:
-        return segments_request("vl3d", declared, config, draw(st.integers(max(0, common[0] - 2), common[0])))
+        return segments_request("vl3d", declared, config, draw(c.integers(max(0, common[0] - 2), common[0])))
     return asked(draw, config, declared)
 
 
 # Wrong configurations ----------------------------------------------------------------------------------------------
-@st.composite
+@c.composite
 def with_unknown_layer(draw: DrawFn) -> Request:
     request = draw(requests(least=1))
     request["names"] = request["names"] or list(LAYERS)
-    spec = draw(st.sampled_from(request["config"]))
-    if isinstance(spec["layers"], str) or draw(st.booleans()):
+    spec = draw(c.sampled(request["config"]))
+    if isinstance(spec["layers"], str) or draw(c.BOOLEANS):
         spec["layers"] = some(draw, request["names"], most=3)
-    extra = {c.misspelt(draw, request["names"]), *draw(st.sampled_from(((), ("gone",))))}
-    spec["layers"] = draw(st.permutations([*spec["layers"], *sorted(extra)]))
+    extra = {c.misspelt(draw, request["names"]), *draw(c.sampled(((), ("gone",))))}
+    spec["layers"] = draw(c.permutations([*spec["layers"], *sorted(extra)]))
     if spec.get("strategy"):
         spec["strategy"]["window_size"] = 1
     return request
 
 
-@st.composite
+@c.composite
 def without_names(draw: DrawFn) -> Request:
     request = draw(requests(least=1, wanted=("some",)))
     request["names"] = None
-    spec = draw(st.sampled_from(request["config"]))
-    spec["layers"] = draw(st.sampled_from(("all", "all_reverse")))
+    spec = draw(c.sampled(request["config"]))
+    spec["layers"] = draw(c.sampled(("all", "all_reverse")))
     return request
 
 
-@st.composite
+@c.composite
 def without_layers(draw: DrawFn) -> Request:
     spec = a_spec(draw, ["stem"], kinds=("plain",), wanted=("all", "all_reverse"))
     return asked(draw, [spec], [])
