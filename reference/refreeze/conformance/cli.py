@@ -160,7 +160,7 @@ def verify(
     if write_known is not None and found.fault is None:
         write_whole("--write-known", write_known, [known_failures_text(to_know, write_known).encode()])
         typer.echo(
-            f"{len(to_know)} known failures are in {write_known}: with --known-failures the run fails for others"
+            f"{len(to_know)} known failures are in {write_known}; with --known-failures it fails for others alone"
         )
     raise typer.Exit(found.exit_code)
 
