@@ -56,6 +56,10 @@
 
   function asked(request) {
     if (!request || typeof request !== "object") return "";
+    try { return said(request); } catch { return "(what cannot be shown)"; }  // of a file that somebody has made up
+  }
+
+  function said(request) {
     const names = Array.isArray(request.names) ? `names ${request.names.join(" ")}` : "names not known";
     const parts = [JSON.stringify(request.config), names];
     for (const key of ["total", "start", "tick"]) if (request[key]) parts.push(`${key} ${request[key]}`);

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import random
+import shutil
+import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +171,7 @@ def checkpoints(rng: random.Random, folder: Path) -> None:
     segment = {"start": 0, "stop": 4, "frozen": ["a"], "learning_rate": None, "bn_frozen": []}
     state = {"format": checkpoint.FORMAT, "version": 1, "refreeze": "0", "keras": "3", "epoch": 2, "stopped": False}
     state |= {"schedule": [segment], "variables": ["a"], "history": {"loss": [1.0, 0.5]}}
+    state |= {"backend": "torch", "random": "00ff", "written": ["epoch-00000002.npz"]}
     array, content = io.BytesIO(), io.BytesIO()
     np.lib.format.write_array(array, np.ones((2, 3), rng.choice(["float32", "float32", "float64", "int8"])))
     said = written(rng, changed(rng, state, only_json=True) if rng.random() < 0.7 else state, folder / "state.json")
@@ -208,4 +212,83 @@ def records(rng: random.Random, folder: Path) -> None:
     audit(path, policy, epochs=rng.choice([4, 9]), unit=rng.choice(["epochs", "steps"]), steps_per_epoch=1).lines()
 
 
-ENTRIES = {entry.__name__: entry for entry in (plain, core, files, cli, wire, answers, cases, checkpoints, records)}
+@contextlib.contextmanager
+def _untouched(state: Callable[[], Any]) -> Iterator[None]:
+    """What is refused changes nothing."""
+    before = state()
+    try:
+        yield
+    except r.ScheduleError as error:
+        if state() != before:
+            raise AssertionError(f"refused, and something has changed: {error}") from error
+        raise
+
+
+def loops(rng: random.Random, folder: Path) -> None:
+    """A schedule in a loop of PyTorch: what it is made of, the ticks that begin, states that are loaded."""
+    import torch
+    from refreeze.torch import FreezeSchedule
+
+    torch.manual_seed(0)
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(1, 1) for name in ("a", "b", "c")})
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def state() -> Any:
+        return [(p.requires_grad, p.tolist()) for p in model.parameters()], repr(optimizer.state_dict())
+
+    right = {"dialect": "vl3d", "config": [{"layers": ["a", "b"], "training_interval": [1, 3]}]}
+    spec: Any = changed(rng, right, True) if rng.random() < 0.5 else r.round_robin(["a", "b"], window=1, span=1)
+    options = {"epochs": 4, "steps_per_epoch": 2, "unit": None, "dialect": "vl3d", "batch_norm": "keras"}
+    options |= {"optimizer_state": "reset", "user_frozen": "keep", "on_segment": None}
+    for name in rng.choice([[], [], rng.sample([*options], 1), rng.sample([*options], 3)]):
+        options[name] = odd(rng)
+    with _untouched(state):
+        schedule = FreezeSchedule(spec["config"] if isinstance(spec, dict) and "config" in spec else spec,
+                                  model, optimizer, **options)  # fmt: skip
+    for epoch in range(rng.randrange(3)):
+        schedule.begin(epoch, 0)
+    with _untouched(lambda: (state(), schedule.state_dict())):
+        if rng.random() < 0.5:
+            schedule.load_state_dict(changed(rng, schedule.state_dict()))
+        else:
+            schedule.begin(*(rng.choice([0, 1, 3, odd(rng)]) for _ in range(rng.choice([1, 2]))))
+
+
+@functools.cache
+def _page() -> subprocess.Popen[str]:
+    """Return the page for reports as a process: it is given reports, clicks all cells, and says what was said."""
+    here = Path(__file__)
+    script = here.parents[2] / "docs" / "_static" / "conformance.js"
+    call = [shutil.which("node") or "node", str(here.with_name("page.mjs")), str(script)]
+    return subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def page(rng: random.Random, folder: Path) -> None:
+    """A report that is dropped on the page: it is drawn, or the page says what is wrong with it."""
+    segment = {"start": 0, "stop": 2, "frozen": ["a"]}
+    request = {"config": [], "names": ["a"], "total": 2, "steps_per_epoch": 2}
+    failure = {"what": "w", "got": "g", "should_be": "s", "replay": "r", "timelines": [[segment], [segment]],
+               "case": {"request": request, "other": request}}  # fmt: skip
+    result = {"law": "l", "clause": "SCH-1", "dialect": "d", "requirement": "must", "verdict": "broken", "cases": 3,
+              "unsupported": 0, "failure": failure, "reason": "r"}  # fmt: skip
+    report = changed(rng, {"adapter": "a", "results": [result, {**result, "verdict": "holds"}]}, only_json=True)
+    text = written(rng, report, folder / "report.json").read_text("utf-8", "replace")
+    process = _page()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(text) + "\n")
+        process.stdin.flush()
+        said = json.loads(process.stdout.readline())
+    except BaseException:  # it hangs, or has ended
+        process.kill()
+        _page.cache_clear()
+        raise
+    if not said["said"] or said["raised"] or said["tags"]:
+        raise AssertionError(f"{said!r:.500}")
+
+
+ENTRIES = {
+    entry.__name__: entry
+    for entry in (plain, core, files, cli, wire, answers, cases, checkpoints, records, loops, page)
+}
