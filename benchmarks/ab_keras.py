@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
+# Threads that wait for each other spend processor time too, now more, now less.
+os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
 import keras
 import numpy as np
 from refreeze.keras import FreezeTrainingExecutor

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True, print_blob=True)
@@ -15,7 +15,13 @@ settings.register_profile("coverage", settings.get_profile("ci"), max_examples=5
 # For runs that are expected to fail: no shrinking, nothing remembered.
 settings.register_profile("mutants", settings.get_profile("ci"), database=None, phases=(Phase.explicit, Phase.generate))
 if os.environ.get("HYPOTHESIS_PROFILE") == "crosshair":  # needs hypothesis-crosshair: `tox -e crosshair`
-    settings.register_profile("crosshair", settings.get_profile("mutants"), backend="crosshair", max_examples=20)
+    settings.register_profile(
+        "crosshair",
+        settings.get_profile("mutants"),
+        backend="crosshair",
+        max_examples=20,
+        suppress_health_check=[HealthCheck.too_slow],  # a value that is derived takes seconds
+    )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
