@@ -181,9 +181,6 @@ _NAMES, _STARTS = ("names", "except_names"), ("name_starts_with", "except_name_s
 FAMILIES: dict[str, Family] = {
     "LGT-1-agrees_with_the_reference": c.agree(
         single(declare=6),
-        segments_request(
-            "lighter", ["enc.w", "Enc.w", "my.enc.w", "encoder.w", "e-c.w"], [{"name_starts_with": "enc"}], 2
-        ),
         segments_request("lighter", ["enc.w", "Enc.w", "enccw"], [{"name_starts_with": "enc.", "until_step": 0}], 2),
     ),
     "LGT-1-unknown_name": c.reject("unknown-name", with_a_bad_entry(*_NAMES, entry="name")),
