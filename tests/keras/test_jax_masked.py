@@ -160,8 +160,6 @@ WRONG = [
     ("weight.assign(self._when(moves, weight.value, value))", "pass", "EXE-3"),
     # the booleans come one switch late
     (TOLD, f"late = self.row\n        {TOLD}\n        self.row = self.row if late is None else late", "EXE-3"),
-    # values in the order of other flags
-    ("orders = [now.index(key) for key in self._sorted],", "orders = [*range(len(now))],", "EXE-7"),
     # a full window leaves what the frozen have gathered
     ("old = self._when(self._any, ", "old = self._when(False, ", "EXE-7"),
     # the penalty of the frozen is part of the loss

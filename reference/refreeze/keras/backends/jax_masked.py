@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +42,8 @@ class JaxMaskedStep(Masking):
         super().__init__(*parts)
         self.row: Any = None
         self._rows: dict[bytes, Any] = {}
-        self._thread = ThreadPoolExecutor(1, "refreeze", _step_back)
+        # Of the same priority as training: a thread that the system lets wait while it holds Python's lock stops all.
+        self._thread = ThreadPoolExecutor(1, "refreeze")
 
     def obstacle(self) -> str | None:
         if found := super().obstacle():
@@ -225,12 +224,6 @@ class JaxProgram:
         except Exception as error:
             _log.warning("the masked step goes on, for JAX cannot compile one for the set: %s", error)
         self.prepared = time.perf_counter() - begun
-
-
-def _step_back() -> None:
-    """Let the system prefer other threads to this one, where it can: training goes on meanwhile."""
-    with contextlib.suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _sorted(model: Any) -> list[int]:
