@@ -23,7 +23,7 @@ NEAR = {"sgd": 2e-6, "momentum": 2e-6, "gathering": 2e-6, "adam": 2e-4, "adamw":
 def run(backend: str, folder: Path, *resume: Path) -> dict[str, np.ndarray]:
     result = folder / f"{backend}{len(resume)}.npz"
     arguments = [sys.executable, Path(__file__).with_name("across.py"), result, folder / backend, *resume]
-    subprocess.run(arguments, check=True, timeout=300, env=os.environ | {"KERAS_BACKEND": backend})
+    subprocess.run(arguments, check=True, timeout=900, env=os.environ | {"KERAS_BACKEND": backend})
     return dict(np.load(result))
 
 

@@ -45,7 +45,7 @@ def run(kind: str, tmp_path: Path) -> dict[str, np.ndarray]:
     folder = tmp_path / kind
     environment = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     arguments = [sys.executable, "-c", PROGRAM, Path(__file__).parent, kind, folder]
-    subprocess.run(arguments, check=True, timeout=300, env=os.environ | environment)
+    subprocess.run(arguments, check=True, timeout=900, env=os.environ | environment)
     return dict(np.load(f"{folder}.npz"))
 
 

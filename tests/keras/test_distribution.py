@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import replicas
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.only_on("tensorflow")]
 WORKER = Path(__file__).parents[2] / "examples" / "multi_worker.py"
 TURNS = [["one"], ["norm"], ["one"]]
 

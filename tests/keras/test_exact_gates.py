@@ -48,6 +48,7 @@ def watched(model: keras.Model, config: list[dict[str, Any]], epochs: int, **opt
     return found
 
 
+@pytest.mark.only_on("tensorflow", "jax")
 def test_a_revisit_traces_registers_and_makes_nothing() -> None:
     """All that there will be is there after the first of nearly five cycles."""
     cycles = watched(build("dense"), moving(2, 14), 14)
@@ -57,6 +58,7 @@ def test_a_revisit_traces_registers_and_makes_nothing() -> None:
     assert cycles[2:] == [after_first] * 12
 
 
+@pytest.mark.only_on("tensorflow", "jax")
 def test_a_plan_says_how_many_traces_there_will_be() -> None:
     """Two train steps are kept: that of everything, to which each second segment goes back, and another."""
     config = [

@@ -83,7 +83,8 @@ class Flags:
     def put_back(self) -> list[str]:
         """Write again what was written last; return the names of what others have changed since then."""
         changed = self._changed()
-        self._put(self._written)
+        if changed:  # on torch this is called before every step
+            self._put(self._written)
         return changed
 
     def restore(self) -> None:

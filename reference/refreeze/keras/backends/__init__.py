@@ -25,7 +25,10 @@ LIMITS = {
     },
     "torch": {
         "steps_per_execution > 1": "refused: Keras executes one step at a time",
-        "jit_compile=True": "refused: torch may use a step that it has compiled for one frozen set for another",
+        "jit_compile=True": (
+            "needs torch 2.13, and is refused before; each frozen set is compiled for itself, for seconds to minutes, "
+            "and what torch has compiled for a set stays in memory when the set is dropped"
+        ),
         "keras.distribution": "refused: Keras has none on torch",
         "switch='masked', 'auto'": "steps run as they are, so there is nothing to mask, and the log says so",
     },
@@ -62,7 +65,7 @@ class Backend:
             finally:
                 tracing -= 1
 
-        watched.plain = plain  # type: ignore[attr-defined]
+        watched.plain, watched.put_back = plain, put_back  # type: ignore[attr-defined]
         model.train_step = watched
 
     def unwatch(self, model: Any) -> None:

@@ -1,8 +1,9 @@
-"""torch: a step does what the flags say when it runs."""
+"""torch: a step does what the flags say when it runs; one that torch compiles does so for one frozen set alone."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,13 +24,29 @@ class Torch(Backend):
                 f"model {model.name!r} is compiled with steps_per_execution = {model.steps_per_execution}, and Keras "
                 "executes one step at a time on torch"
             )
-        if model.jit_compile:
+        if model.jit_compile and "isolate_recompiles" not in inspect.signature(torch.compile).parameters:
             raise Unsupported(
-                f"model {model.name!r} is compiled with jit_compile=True, and torch may use a step that it compiled "
-                "for one frozen set for another; jit_compile=False is needed"
+                f"model {model.name!r} is compiled with jit_compile=True, and torch {torch.__version__} cannot keep "
+                "what it compiles for one frozen set apart from another; jit_compile=False or torch 2.13 is needed"
             )
         if keras.distribution.distribution() is not None:
             raise Unsupported("a distribution of Keras is set, which does nothing on torch; set it to None")
+
+    def make(self, model: Any) -> None:
+        if not model.jit_compile or model.run_eagerly:
+            super().make(model)
+            return
+        # One region of torch's compiler per frozen set: in one for all, torch compiles eight variants and then none.
+        # Flags are put back outside of it, for what it traces is Python that runs no more.
+        plain = getattr(model.train_step, "plain", model.train_step)
+        compiled = torch.compile(lambda data: plain(data[0]), isolate_recompiles=True)
+
+        def train(data: Any) -> Any:
+            if put_back := getattr(model.train_step, "put_back", None):
+                put_back()
+            return compiled(data)
+
+        model.train_function = train
 
     def count(self, optimizer: Any, counts: list[Any]) -> Callable[[], None]:
         return private.update_one_by_one(optimizer)
