@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from refreeze import Segment, always, stages
 from refreeze.keras import execute
-from refreeze.keras.backends import current
+from refreeze.keras.backends import Backend, current
 from refreeze.keras.model import layer_names, read
 
 SIZE = {"small": ((16,), 32, 9), "mobilenet": ((96, 96, 3), 16, 4)}
@@ -123,7 +123,8 @@ def measure(kind: str = "small", how: str = "as usual", sets: int = 4, visits: i
         return reports
 
     reports = run("cached", recompiling)
-    masked = [] if how == "compiled" else run("masked")
+    has_masked = type(current()).masked is not Backend.masked and how != "compiled"
+    masked = run("masked") if has_masked else []
     first = lambda found: median(r.switch_seconds + r.first_step_seconds for r in found)  # noqa: E731
     own = [later[0] - earlier[1] for earlier, later in itertools.pairwise(memory)]
     found = {

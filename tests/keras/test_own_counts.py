@@ -159,6 +159,7 @@ def test_updates_are_counted_by_windows_of_accumulation() -> None:
 BY_EPOCH = stages((0, always(["one"])), (1, always(["two", "head"])), (2, always(["two"])), (3, always([])))
 
 
+@pytest.mark.only_on("tensorflow", "jax")  # on torch the one is refused, and test_torch_compiled has the other
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"steps_per_execution": 3}], ids=str)
 def test_EXE_7_every_switch_counts_alike(options: dict[str, Any]) -> None:
     ends = []

@@ -81,6 +81,7 @@ class Gate(keras.layers.Layer):
         return gate(x)
 
 
+@pytest.mark.only_on("tensorflow")
 def test_gradients_of_functions_that_others_may_call_stay() -> None:
     keras.utils.set_random_seed(0)
     layers = keras.layers
@@ -98,6 +99,7 @@ def test_gradients_of_functions_that_others_may_call_stay() -> None:
     assert tape.gradient(y, x) is not None
 
 
+@pytest.mark.only_on("tensorflow")
 def test_with_other_internals_of_tensorflow_only_the_clean_up_is_lost(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
