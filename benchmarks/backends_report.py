@@ -23,7 +23,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def ms(found: dict[str, Any], key: str) -> str:
-    return f"{found[key] * 1e3:,.2f} ms" if key in found else "none"
+    missing = "none" if found.get("backend") == "torch" else "not measured"
+    return f"{found[key] * 1e3:,.2f} ms" if key in found else missing
 
 
 def label(run: dict[str, Any]) -> str:
@@ -37,7 +38,8 @@ def page(runs: list[dict[str, Any]], peers: list[dict[str, Any]]) -> str:
         "Medians of one run, of a switch with the first step after it unless the column says otherwise. `compile`\n"
         "per segment is what plain Keras needs at a boundary; *masked* is the one step for all sets, where the\n"
         "backend has it. Compare within one row, and rows only if they are of one machine. *step / plain Keras* is\n"
-        "the median ratio for the same frozen sets, and *MiB* is what the process grew by.\n",
+        "the median ratio for the same frozen sets, which says little of steps of a few milliseconds, and *MiB* is\n"
+        "what the process grew by.\n",
     ]
     for kind in dict.fromkeys(run["model"] for run in runs):
         of = [run for run in runs if run["model"] == kind]
