@@ -61,6 +61,13 @@ def test_a_dropped_train_step_is_freed(options: dict[str, Any], bound: int) -> N
     assert {now["entries"] for now in found} == {0}
 
 
+@pytest.mark.parametrize("switch", ["cached", "rebuild", "masked"])
+def test_the_last_train_step_of_a_run_is_held_by_its_model_alone(switch: Any) -> None:
+    model, before = build("dense", "sgd"), custom_gradients()
+    execute(model, always(["one"]), 1, fit(model), switch=switch)
+    assert custom_gradients() == before
+
+
 def test_gradients_inside_control_flow_are_forgotten_too() -> None:
     """Gradient accumulation updates in a branch, and its all-reduce has a custom gradient there."""
     model = build(optimizer="sgd")

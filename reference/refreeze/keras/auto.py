@@ -160,7 +160,10 @@ class Masked(Switch):
 
     def end(self) -> None:
         """Leave the model with a train function that holds nothing of the run."""
-        if self._step is not None and self._traced is not None:
+        if self._step is None or self._traced is None:
+            self._others.end()
+        else:
+            self._backend.forget(self._traced)
             self._model.train_function = self._step.left(self._kept.get(self._state, self._masked))
 
     def _clocked(self, run: Callable[..., Any], *batch: Any) -> tuple[float, Any]:

@@ -31,7 +31,7 @@ class Switch(Protocol):
         ...
 
     def end(self) -> None:
-        """Leave the model with a train function that holds nothing of the run."""
+        """Leave the model with a train function that holds nothing of the run, and is held by nothing but the model."""
         return
 
 
@@ -51,6 +51,9 @@ class Rebuild(Switch):
         self._backend.forget(self._model.train_function)
         self._backend.make(self._model)
         return True
+
+    def end(self) -> None:
+        self._backend.forget(self._model.train_function)
 
 
 class Cached(Switch):
@@ -89,3 +92,6 @@ class Cached(Switch):
         self._kept.move_to_end(signature)
         self._model.train_function = self._kept[signature]
         return new
+
+    def end(self) -> None:
+        self._backend.forget(self._model.train_function)
