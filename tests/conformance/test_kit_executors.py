@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from typing import get_args
 
 import pytest
 import refreeze.conformance.reference
@@ -18,6 +19,7 @@ from refreeze.conformance.catalogue import checks, of_framework
 from refreeze.conformance.execution.cases import FAMILIES, NAMES, PARAMETERS, STAGES, WINDOWS, runs
 from refreeze.conformance.protocol import Fault
 from refreeze.conformance.runner import Profile, run, run_check
+from refreeze.keras.options import OptimizerState, Switch
 from test_kit_runner import refreeze as command
 from wrong_executors import FIRST, MASKED, MORE, executor
 
@@ -86,8 +88,9 @@ class Under:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("state", ["reset", "reset_unfrozen", "per_variable", "per_variable_reset"])
-def test_the_laws_hold_under_every_optimizer_state(state, monkeypatch):
+@pytest.mark.parametrize("state", get_args(OptimizerState))
+@pytest.mark.parametrize("switch", get_args(Switch))
+def test_the_laws_hold_under_every_switch_and_optimizer_state(switch, state, monkeypatch):
     """What is compared with a run in which each step is made anew is compared with one of the same policy."""
     from refreeze.conformance.execution import on_keras as there
 
@@ -95,10 +98,9 @@ def test_the_laws_hold_under_every_optimizer_state(state, monkeypatch):
     monkeypatch.setattr(there, "rebuilt", lambda request: there.harness.observe(
         anew, request | {"fail_at": None, "resumed": None, "meddles": False}
     ))  # fmt: skip
-    adapter = load(Under(optimizer_state=state), level="execution")
-    found = [
-        run_check(adapter, check, CHOSEN) for check in on_keras() if check.law.clause != "EXE-4" or state[0] == "p"
-    ]
+    adapter = load(Under(switch=switch, optimizer_state=state), level="execution")
+    keeps = state == "keep" or state.startswith("per_variable")
+    found = [run_check(adapter, check, CHOSEN) for check in on_keras() if keeps or check.law.clause != "EXE-4"]
     assert [(result.law, result.failure) for result in found if result.verdict != "holds"] == []
 
 

@@ -26,6 +26,7 @@ OWNERS: dict[str, Callable[[], Any]] = {
     "Model": lambda: compiled(),
     "TorchParallelOptimizer": lambda: pytest.importorskip(f"{TORCH}.torch_adam").Adam,
     "JAXTrainer": lambda: pytest.importorskip("keras.src.backend.jax.trainer").JAXTrainer,
+    "Variable": lambda: keras.Variable(0.0),
     "Function": lambda: tf.function(lambda: None),
     "Context": lambda: context.context(),
     "gradient_registry": lambda: ops.gradient_registry,
@@ -42,6 +43,7 @@ NEEDING: dict[str, Callable[[Any], Any]] = {
         SimpleNamespace(_trainable_variables=[]), []
     ).__enter__(),
     "Optimizer._get_variable_index": lambda optimizer: private.place_of(None, optimizer),
+    "Variable._value": lambda variable: private.holding([variable], [None]).__enter__(),
     "JAXTrainer._get_jax_state": lambda model: private.within(model, "JAXTrainer._get_jax_state", None),
     "JAXTrainer.jax_state_sync": lambda model: private.within(model, "JAXTrainer.jax_state_sync", None),
     "JAXTrainer._make_function": private.repeater,

@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from refreeze.keras import private
@@ -32,7 +33,8 @@ class MaskedStep(Masking):
         super().__init__(*parts)
         self._booleans = tf.Variable([False] * len(self.conditions), trainable=False, name="frozen_set")
         self._replicas, self._patches = 0, contextlib.ExitStack()
-        self._masks: list[Any] = []
+        self._masks: Sequence[Any] | dict[int, Any] = []
+        self._functions: dict[str, Any] = {}
         self._updated: list[Any] = []
 
     def obstacle(self) -> str | None:
@@ -99,13 +101,17 @@ class MaskedStep(Masking):
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         self._masks = tf.unstack(self._booleans) if len(self.conditions) else []
         with contextlib.ExitStack() as stack:
+            stack.callback(self._functions.clear)
 
             def replace(holder: Any, name: str, value: Any) -> None:
                 stack.enter_context(private.replaced(holder, name, value))
 
             stack.enter_context(self._flags.shown(self._ever))
             for layer, by_batch, moves in self._modes.values():
+                keras_own = type(layer) is keras.layers.BatchNormalization and not _has_own_call(layer)
                 stack.enter_context(chosen(layer, self._mode_of(by_batch, moves)))
+                if keras_own and not tf.distribute.has_strategy():
+                    replace(layer, "call", self._shared(layer, by_batch, moves))
             for variable in self._tree.trainable:
                 trains = self._trains[id(variable)]
                 if variable.regularizer is not None and trains is not True:
@@ -150,6 +156,34 @@ class MaskedStep(Masking):
             return self._when(by_batch, batch, lambda: run("inference"))
 
         return choose
+
+    def _shared(self, layer: Any, by_batch: Condition, moves: Condition) -> Callable[..., Any]:
+        """Return a ``call`` that layers of one configuration and shape share: it is traced once, not once for each."""
+        plain, weights = layer.call, layer.weights
+        asked = [one for one in dict.fromkeys((by_batch, moves)) if not isinstance(one, bool)]
+        modes = [asked.index(one) if one in asked else one for one in (by_batch, moves)]
+        config = {name: value for name, value in layer.get_config().items() if name not in ("name", "trainable")}
+        kind = repr((config, modes, [tuple(weight.shape) for weight in weights]))
+        parameters = {id(variable) for variable in private.made_to_train(layer)}
+
+        @functools.partial(tf.function, autograph=False)
+        def function(masks: Any, held: Any, inputs: Any, mask: Any) -> Any:
+            before, self._masks = self._masks, {one.number: at for one, at in zip(asked, masks, strict=True)}
+            try:
+                with private.holding(weights, held):
+                    return plain(inputs, training=True, mask=mask)
+            finally:
+                self._masks = before
+
+        def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+            if not training:
+                return plain(inputs, training=training, mask=mask)
+            masks = [self._masks[one.number] for one in asked]
+            # Parameters are read here: the gradient is taken of what is read.
+            held = [tf.convert_to_tensor(one) if id(one) in parameters else one.value for one in weights]
+            return self._functions.setdefault(kind, function)(masks, held, inputs, mask)
+
+        return call
 
     def _regularizer(self, plain: Callable[[Any], Any], trains: Condition) -> Callable[[Any], Any]:
         return lambda value: self._when(trains, lambda: plain(value), lambda: tf.zeros_like(plain(value)))
@@ -221,6 +255,11 @@ class MaskedStep(Masking):
             )
 
         return check_finite
+
+
+def _has_own_call(layer: Any) -> bool:
+    """Return whether somebody else than this engine has given this one layer another ``call``."""
+    return "call" in vars(layer) and not hasattr(layer.call, "mode")
 
 
 def _square(grad: Any) -> Any:

@@ -41,11 +41,13 @@ USED = {
     "Optimizer._distributed_tf_update_step": _NOT_MASKED,
     "JAXTrainer._make_function": _NOT_MASKED,
     "JAXTrainer.jax_state_sync": _REFUSES,
+    "Variable._value": "a masked step with batch normalizations is refused",
     "Model._compile_config": "no train step is kept: each switch traces one",
     "Model._compile_metrics": _TRACES_TWICE,
     "Model._symbolic_build": _TRACES_TWICE,
     "Context.add_function_def": _NOT_SPECIALISED,
     "Context.call_function": _NOT_SPECIALISED,
+    "Context.function_call_options": _NOT_SPECIALISED,
     "Context.get_function_def": _NOT_SPECIALISED,
     "Context.remove_function": _NOT_SPECIALISED,
     "Function._list_all_concrete_functions": _MEMORY_GROWS,
@@ -236,6 +238,16 @@ def compiled_in_one_thread(lowered: Any) -> Any:
         return lowered.compile()
 
 
+@contextlib.contextmanager
+def holding(variables: list[Any], values: list[Any]) -> Iterator[None]:
+    """Let Keras' variables hold other variables of TensorFlow, or tensors, for a while."""
+    with contextlib.ExitStack() as stack:
+        for variable, value in zip(variables, values, strict=True):
+            _get(variable, "Variable._value")
+            stack.enter_context(replaced(variable, "_value", value))
+        yield
+
+
 def compilation(model: Any) -> object:
     """Return an object that is another one after each ``compile``."""
     return getattr(model, "_compile_config", object())
@@ -285,9 +297,23 @@ def remove_functions(names: Iterable[str]) -> None:
         remove(name)
 
 
-def run_function(name: bytes, inputs: list[Any], outputs: int) -> list[Any]:
+def as_it_is() -> Any:
+    """Return options for ``run_function``: a function is prepared as it is, which is half the work, not rewritten."""
+    import tensorflow as tf
+
+    now = _context("function_call_options")
+    config = tf.compat.v1.ConfigProto.FromString(now.config_proto_serialized)
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return type(now)(now.executor_type, config)
+
+
+def run_function(name: bytes, inputs: list[Any], outputs: int, options: Any = None) -> list[Any]:
     """Run one of TensorFlow's functions on flat inputs and return its outputs, so many."""
-    found: list[Any] = _context("call_function")(name, inputs, outputs)
+    from tensorflow.python.eager import context
+
+    held = replaced(context.context(), "function_call_options", options) if options else contextlib.nullcontext()
+    with held:
+        found: list[Any] = _context("call_function")(name, inputs, outputs)
     return found
 
 

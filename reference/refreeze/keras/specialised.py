@@ -42,6 +42,8 @@ class Program:
         root = private.function_named(concrete.name)
         inputs = len(root.signature.input_arg) - len(self._captured)
         held = {inputs + at: tuple(booleans) for at, one in enumerate(self._captured) if one is handle}
+        # What asks trains until it is known what is worth more preparation.
+        self._options = private.as_it_is() if "asked" in booleans else None
         self._made: dict[tuple[str, tuple[tuple[int, Known], ...]], str] = {}
         self._added: list[str] = []
         self._name = self._evaluated(root.signature.name, held).encode()
@@ -50,7 +52,7 @@ class Program:
     def __call__(self, iterator: Any) -> Any:
         """Do as a train function of Keras does."""
         given = tf.nest.flatten(iterator, expand_composites=True)
-        flat = private.run_function(self._name, [*given, *self._captured], 1)
+        flat = private.run_function(self._name, [*given, *self._captured], 1, self._options)
         optional = tf.nest.pack_sequence_as(self._outputs, flat, expand_composites=True)
         if not optional.has_value():
             raise StopIteration
@@ -146,7 +148,13 @@ class _Values:
     def _computed(self, tensor: str) -> Known:
         name, _, output = tensor.partition(":")
         node = self._nodes.get(name)
-        if node is None or node.op not in ("Identity", "ReadVariableOp", "Unpack"):
+        if node is None:
+            return None
+        if node.op in _CALLS.values():
+            called = private.function_named(node.attr["f"].func.name)
+            inside = _Values(called, {at: self.of(given) for at, given in enumerate(node.input) if given[0] != "^"})
+            return inside.of(called.ret[called.signature.output_arg[int(output.rpartition(":")[2])].name])
+        if node.op not in ("Identity", "ReadVariableOp", "Unpack"):
             return None
         value = self.of(node.input[0])
         if node.op == "Unpack" and isinstance(value, tuple):
