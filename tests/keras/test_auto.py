@@ -126,9 +126,9 @@ def test_without_what_tensorflow_keeps_to_itself_the_masked_step_trains(
 def test_the_rule() -> None:
     """A step of its own where it saves more than it takes; first by what the masked step took, then as measured."""
     costs = auto.Costs()
-    costs.first, costs.masked = 4.0, [0.5, 1.0, 0.9]
-    assert costs.worth(16) == (False, "16 calls to come save 3.6 s, preparing takes 4 s")
-    assert costs.worth(18)[0]
+    costs.first, costs.masked = 2.0, [9.0, 1.0, 0.9]
+    assert costs.worth(24) == (False, "24 calls to come save 5.4 s, preparing takes 6 s")
+    assert costs.worth(27)[0]
     costs.preparing, costs.saved = [1.8], [0.5]
     assert [costs.worth(calls)[0] for calls in (4, 5)] == [False, True]
     # In the background two calls are over before it is there, and save nothing.
