@@ -25,6 +25,7 @@ OWNERS: dict[str, Callable[[], Any]] = {
     "Optimizer": lambda: built(),
     "Model": lambda: compiled(),
     "TorchParallelOptimizer": lambda: pytest.importorskip(f"{TORCH}.torch_adam").Adam,
+    "BatchNormalization": keras.layers.BatchNormalization,
     "JAXTrainer": lambda: pytest.importorskip("keras.src.backend.jax.trainer").JAXTrainer,
     "Variable": lambda: keras.Variable(0.0),
     "Function": lambda: tf.function(lambda: None),
@@ -84,10 +85,12 @@ def test_without_them_it_goes_on() -> None:
     assert private.metrics_builder(model) is None
     assert private.metrics_builder(compiled()) is not None
     assert private.accumulators(SimpleNamespace(_trainable_variables=[])) == []
+    assert private.moments_of(SimpleNamespace()) is None
     masked = {f"Optimizer.{name}" for name in private.UPDATING} | {name for name in private.USED if "Context." in name}
     assert {*private.USED} - {*NEEDING} - masked == {
         "Optimizer._accumulated_gradients", "TorchParallelOptimizer._parallel_update_step",
         "Model._compile_config", "Model._compile_metrics", "Model._symbolic_build", "gradient_registry._registry",
+        "BatchNormalization._moments",
     }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ USED = {
     "Optimizer._trainable_variables": _REFUSES,
     "Optimizer._trainable_variables_indices": _REFUSES,
     "Optimizer._accumulated_gradients": "on JAX the accumulated gradients of what is frozen are not emptied",
+    "BatchNormalization._moments": "a masked step on JAX normalizes twice, by the batch and by the moving statistics",
     "JAXTrainer._get_jax_state": _REFUSES,
     "Optimizer._get_variable_index": f"with 'per_variable' {_REFUSES}",
     "TorchParallelOptimizer._parallel_update_step": "on torch variables are updated one by one, as elsewhere",
@@ -213,6 +214,18 @@ def replaced(holder: Any, attribute: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(holder, attribute, before) if kept else delattr(holder, attribute)
+
+
+def moments_of(layer: Any) -> Callable[[Any, Any], Any] | None:
+    """Return what gives a batch normalization the mean and variance of a batch; None if it may use others, or more."""
+    kind = keras.layers.BatchNormalization
+    plain = type(layer).call is kind.call and not getattr(layer, "renorm", False)
+    return getattr(layer, "_moments", None) if plain else None
+
+
+def moments_replaced(layer: Any, moments: Callable[[Any, Any], Any]) -> contextlib.AbstractContextManager[None]:
+    """Let a batch normalization use another mean and variance in place of those of a batch for a while."""
+    return replaced(layer, "_moments", moments)
 
 
 def repeater(model: Any) -> Callable[[Any], Any]:

@@ -138,13 +138,28 @@ class JaxMaskedStep(Masking):
             if by_batch is False:
                 return run("inference")
             before = [weight.value for weight in statistics]
-            inferred = None if by_batch is True else run("inference")
-            batch = run("train")
+            moments = private.moments_of(layer)
+            if by_batch is True:
+                found = run("train")
+            elif moments is None:
+                inferred = run("inference")
+                found = self._when(by_batch, run("train"), inferred)
+            else:  # normalized once, by one mean and variance or by the other: a second time costs as much again
+                with private.moments_replaced(layer, self._either(layer, by_batch, moments)):
+                    found = run("train")
             for weight, value in zip(statistics, before, strict=True):
                 weight.assign(self._when(moves, weight.value, value))
-            return self._when(by_batch, batch, inferred)
+            return found
 
         return choose
+
+    def _either(self, layer: Any, by_batch: Condition, moments: Callable[..., Any]) -> Callable[..., Any]:
+        def chosen_moments(inputs: Any, mask: Any) -> Any:
+            moving = layer.moving_mean, layer.moving_variance
+            pairs = zip(moments(inputs, mask), moving, strict=True)
+            return tuple(self._when(by_batch, now, kept.value.astype(now.dtype)) for now, kept in pairs)
+
+        return chosen_moments
 
     def _apply(self, optimizer: Any, plain: Callable[..., Any]) -> Callable[..., Any]:
         """Return what updates what trains, and nothing else; what is frozen counts in no norm and no loss scaling."""
