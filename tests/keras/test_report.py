@@ -28,6 +28,7 @@ def by_callback(model: keras.Model, *callbacks: Any) -> list[SegmentReport]:
     return schedule.reports
 
 
+@pytest.mark.only_on("tensorflow", "jax")  # on torch there is no trace, whose time it looks at
 @pytest.mark.parametrize("run", [by_executor, by_callback])
 def test_each_segment_is_reported_with_what_its_first_step_and_its_steps_took(run: Any) -> None:
     model, functions = build("dense"), []

@@ -219,7 +219,7 @@ def replaced(holder: Any, attribute: str, value: Any) -> Iterator[None]:
 def moments_of(layer: Any) -> Callable[[Any, Any], Any] | None:
     """Return what gives a batch normalization the mean and variance of a batch; None if it may use others, or more."""
     kind = keras.layers.BatchNormalization
-    plain = type(layer).call is kind.call and not getattr(layer, "renorm", False)
+    plain = getattr(type(layer), "call", None) is kind.call and not getattr(layer, "renorm", False)
     return getattr(layer, "_moments", None) if plain else None
 
 
