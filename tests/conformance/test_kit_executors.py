@@ -14,12 +14,12 @@ import right_executor
 import wrong_executors
 from hypothesis import given, settings
 from refreeze import InvalidSpec
+from refreeze.choices import KerasOptimizerState, Switch
 from refreeze.conformance.adapters import load
 from refreeze.conformance.catalogue import checks, of_framework
 from refreeze.conformance.execution.cases import FAMILIES, NAMES, PARAMETERS, STAGES, WINDOWS, runs
 from refreeze.conformance.protocol import Fault
 from refreeze.conformance.runner import Profile, run, run_check
-from refreeze.keras.options import OptimizerState, Switch
 from test_kit_runner import refreeze as command
 from wrong_executors import FIRST, MASKED, MORE, executor
 
@@ -88,7 +88,7 @@ class Under:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("state", get_args(OptimizerState))
+@pytest.mark.parametrize("state", get_args(KerasOptimizerState))
 @pytest.mark.parametrize("switch", get_args(Switch))
 def test_the_laws_hold_under_every_switch_and_optimizer_state(switch, state, monkeypatch):
     """What is compared with a run in which each step is made anew is compared with one of the same policy."""

@@ -71,6 +71,12 @@ def test_a_room_imports_what_the_map_says(room):
     assert imported(room) <= table()[room].may | table()[room].needs
 
 
+def test_no_two_files_of_tests_have_one_name():
+    """Pytest refuses the second: no folder of tests is a package."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names))
+
+
 def test_the_tests_lie_as_the_package_does():
     """A file for each module at the top, a folder for each package; the others are named here."""
     tests = ROOT / "tests"
