@@ -33,9 +33,9 @@ for backend in jax torch tensorflow; do
     has "$backend" || continue
     export KERAS_BACKEND=$backend
     part 80 "$backend-small" "$python" benchmarks/backends.py "$out/$backend-small.json" small
-    part 150 "$backend-mobilenet" "$python" benchmarks/backends.py "$out/$backend-mobilenet.json" mobilenet
     part 120 "$backend-laws" "$python" -m refreeze.cli verify refreeze.conformance.reference:execution \
         --level execution --report "$out/$backend-laws.json"
+    part 240 "$backend-mobilenet" "$python" benchmarks/backends.py "$out/$backend-mobilenet.json" mobilenet
 done
 has torch && part 100 peers-torch "$python" benchmarks/backends_peers.py "$out/peers-torch.json" torch
 has optax && part 40 peers-optax "$python" benchmarks/backends_peers.py "$out/peers-optax.json" optax

@@ -218,10 +218,12 @@ def test_what_keras_saves_is_what_it_loads(tmp_path: Path) -> None:
     model = build("dense", "adam")
     execute(model, during(always(["one"]), 0, 1), 2, fit(model), optimizer_state="per_variable")
     model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert [v.numpy().tolist() for v in again.optimizer.variables] == [
-        v.numpy().tolist() for v in model.optimizer.variables
+    again = keras.models.load_model(tmp_path / "model.keras").optimizer.variables
+    known = model.optimizer.variables[: len(again)]  # on JAX the counts are the last of them, and are not saved
+    assert [keras.ops.convert_to_numpy(v).tolist() for v in again] == [
+        keras.ops.convert_to_numpy(v).tolist() for v in known
     ]
+    assert len(known) == 2 + 2 * len(model.trainable_variables)
 
 
 @pytest.mark.parametrize(
