@@ -29,10 +29,10 @@ def run(backend: str, folder: Path, *resume: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_what_moves_is_the_same_on_each_backend_and_values_are_near(other: str, tmp_path: Path) -> None:
-    (there := tmp_path / "there").mkdir()
+    (there := tmp_path / "there").mkdir(), (again := tmp_path / "back").mkdir()
     here = run("tensorflow", tmp_path)
     found = run(other, there, tmp_path / "tensorflow")
-    back = {name: end for name, end in run("tensorflow", tmp_path, there / other).items() if "resumed" in name}
+    back = {name: end for name, end in run("tensorflow", again, there / other).items() if "resumed" in name}
     assert len(back) > 20
     for name, end in (found | {f"back, {name}": end for name, end in back.items()}).items():
         should_be = here[name.removeprefix("back, ").removeprefix("resumed ")]

@@ -25,6 +25,7 @@ class Decides(keras.callbacks.Callback):
         self.model.get_layer("body").trainable = step != 2
 
 
+@pytest.mark.only_on("tensorflow", "torch")  # on JAX Keras itself refuses what it does
 def test_REC_1_what_was_decided_is_replayed(tmp_path):
     model, x, y = model_and_data()
     file = tmp_path / "record.json"
