@@ -99,7 +99,7 @@ def test_the_laws_hold_under_every_switch_and_optimizer_state(switch, state, mon
         anew, request | {"fail_at": None, "resumed": None, "meddles": False}
     ))  # fmt: skip
     adapter = load(Under(switch=switch, optimizer_state=state), level="execution")
-    keeps = state == "keep" or state.startswith("per_variable")
+    keeps = state in ("keep", "per_variable")
     found = [run_check(adapter, check, CHOSEN) for check in on_keras() if keeps or check.law.clause != "EXE-4"]
     assert [(result.law, result.failure) for result in found if result.verdict != "holds"] == []
 

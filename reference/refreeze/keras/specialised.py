@@ -43,7 +43,7 @@ class Program:
         inputs = len(root.signature.input_arg) - len(self._captured)
         held = {inputs + at: tuple(booleans) for at, one in enumerate(self._captured) if one is handle}
         # What asks trains until it is known what is worth more preparation.
-        self._options = private.as_it_is() if "asked" in booleans else None
+        self._options = private.preparation(rewritten="asked" not in booleans)
         self._made: dict[tuple[str, tuple[tuple[int, Known], ...]], str] = {}
         self._added: list[str] = []
         self._name = self._evaluated(root.signature.name, held).encode()
