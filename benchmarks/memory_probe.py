@@ -1,7 +1,8 @@
-"""``python memory_probe.py MODEL HOW SWITCHES``: print as JSON the resident MiB before and after each switch.
+"""``python memory_probe.py MODEL HOW SWITCHES [STEPS]``: print as JSON the resident MiB before and after each switch.
 
 Each switch is to another frozen set: the first, the second, … layer alone. HOW is a switch of the engine ("cached",
-…) or "compile".
+…) or "compile". With STEPS there is one fit, of random windows of half of the layers, with so many steps each: printed
+is what is resident before it, after plain training, and after it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import json
 import sys
 from pathlib import Path
 
-from refreeze import Segment
+from refreeze import Segment, random_windows
+from refreeze.keras import FreezeSchedule
 from refreeze.keras.model import layer_names
-from workload import build, compile_fresh, controller, fit, freeze
+from workload import build, compile_fresh, controller, data, fit, freeze
 
 PAGES = Path("/proc/self/statm")
 
@@ -23,7 +25,20 @@ def resident() -> float:
     return int(PAGES.read_text(encoding="ascii").split()[1]) * 4096 / 2**20
 
 
-def main(name: str, how: str, switches: int) -> None:
+def windows(name: str, how: str, switches: int, steps: int) -> list[float]:
+    import tensorflow as tf
+
+    found, batches = [], tf.data.Dataset.from_tensors(data(build(name), 1)).repeat(switches * steps)
+    for callbacks in (False, True):
+        model = build(name)
+        policy = random_windows(layer_names(model), len(layer_names(model)) // 2, steps)
+        schedule = [FreezeSchedule(policy, unit="steps", switch=how)] if callbacks else []
+        model.fit(batches, shuffle=False, verbose=0, callbacks=schedule)
+        found.append(resident())
+    return found
+
+
+def one_by_one(name: str, how: str, switches: int) -> list[float]:
     model = build(name)
     train = fit(model, 1)
     train(1)
@@ -39,8 +54,9 @@ def main(name: str, how: str, switches: int) -> None:
             control.enter(segment)
         train(1)
         found.append(resident())
-    print(json.dumps(found))
+    return found
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    numbers = [int(number) for number in sys.argv[3:]]
+    print(json.dumps((windows if len(numbers) > 1 else one_by_one)(*sys.argv[1:3], *numbers)))

@@ -77,6 +77,18 @@ def test_what_is_no_file_of_requirements_is_rejected(tmp_path: Path, text: str) 
         required(run_of(*figures()), tmp_path / "bad.toml")
 
 
+@pytest.mark.parametrize(
+    ("resident", "shown"),
+    [([500.0, 700.0, 650.0], ("150 MiB", "yes")), ([500.0, 651.0], ("151 MiB", "no")), ([], ("not measured", ""))],
+)
+def test_a_growth_of_memory_may_be_required(tmp_path: Path, resident: list[float], shown: tuple[str, str]) -> None:
+    """From the first measurement to the last."""
+    text = '[[requirement]]\nwhat = "x"\nof = ["memory: cnn", "auto"]\nmost_mib = 150'
+    (tmp_path / "memory.toml").write_text(text)
+    stored = run_of(bench("auto", 5.0, group="memory: cnn", case="auto", resident_mib=resident))
+    assert required(stored, tmp_path / "memory.toml") == [("x", "≤ 150 MiB", *shown)]
+
+
 class Outline(HTMLParser):
     """The tags that are not closed, the pictures and the cells of a page."""
 

@@ -21,7 +21,7 @@ Name = tuple[Line, Line]  # the group and the case of a benchmark
 
 
 class Requirement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A ratio of two times, and what it must be."""
+    """A ratio of two times, and what it must be; or a growth of memory."""
 
     what: Line
     """What the report calls it."""
@@ -34,6 +34,8 @@ class Requirement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """The times of ``by`` whose median is added to its own time."""
     least: float | None = None
     most: float | None = None
+    most_mib: float | None = None
+    """If it is there, nothing is a ratio: so many MiB at most may the resident memory of ``of`` grow by."""
 
     def measured(self, run: StoredRun) -> Ratio | None:
         """Return the ratio, None if a benchmark that it needs was not run."""
@@ -50,6 +52,12 @@ class Requirement(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     def row(self, run: StoredRun) -> tuple[str, str, str, str]:
         """Return what it is, what is allowed, what was measured and whether it holds, for a table."""
+        if self.most_mib is not None:
+            of, allowed = run.find(*self.of), f"≤ {number(self.most_mib)} MiB"
+            if of is None or not of.extra_info.resident_mib:
+                return self.what, allowed, "not measured", ""
+            grown = of.extra_info.resident_mib[-1] - of.extra_info.resident_mib[0]
+            return self.what, allowed, f"{number(grown)} MiB", "yes" if grown <= self.most_mib else "no"
         found = self.measured(run)
         bounds = [f"{sign} {number(b)}" for sign, b in (("≥", self.least), ("≤", self.most)) if b is not None]
         if found is None:
