@@ -34,7 +34,7 @@ CASES = {
 @pytest.mark.parametrize("model", BUILDERS)
 def test_first_visit(benchmark: Any, rounds: Any, model: str, switch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timed: the switch and one fit of one step. The rest of it, less a fit without a switch, is the first run."""
-    monkeypatch.setattr(auto.Costs, "worth", lambda self, calls: (True, "always"))  # each set has a step of its own
+    monkeypatch.setattr(auto.Costs, "worth", lambda self, *asked: (True, "always"))  # each set has a step of its own
     network = build(model)
     traces, train = Traces(network), fit(network, 1)
     first, *others = segments = schedule(layer_names(network), WINDOWS)

@@ -43,7 +43,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     if BACKEND == "jax":
         monkeypatch.setattr("refreeze.keras.backends.jax_masked.ThreadPoolExecutor", AtOnce)
     monkeypatch.setattr(auto.Masked, "_first", first)
-    monkeypatch.setattr(auto.Costs, "worth", lambda self, calls: (True, "always"))
+    monkeypatch.setattr(auto.Costs, "worth", lambda self, *asked: (True, "always"))
 
 
 @pytest.mark.parametrize(("sets", "switch"), [(2, "auto"), (35, "masked"), (200, "auto")])
@@ -126,15 +126,15 @@ def test_without_what_tensorflow_keeps_to_itself_the_masked_step_trains(
 def test_the_rule() -> None:
     """A step of its own where it saves more than it takes; first by what the masked step took, then as measured."""
     costs = auto.Costs()
-    costs.first, costs.masked = 2.0, [9.0, 1.0, 0.9]
-    assert costs.worth(24) == (False, "24 calls to come save 5.4 s, preparing takes 6 s")
-    assert costs.worth(27)[0]
-    costs.preparing, costs.saved = [1.8], [0.5]
-    assert [costs.worth(calls)[0] for calls in (4, 5)] == [False, True]
+    costs.first, costs.masked = 2.5, [9.0, 1.0, 0.9]
+    assert costs.worth(24, 0.25) == (False, "24 calls to come save 4.32 s, preparing takes 6 s")
+    assert [costs.worth(34, spared)[0] for spared in (0.0, 0.24, 0.25, 1.0)] == [False, False, True, True]
+    costs.preparing, costs.saved = [1.8], [1.0]
+    assert [costs.worth(calls, 0.5)[0] for calls in (4, 5)] == [False, True]
     # In the background two calls are over before it is there, and save nothing.
     behind = auto.Costs(behind=True)
     behind.masked, behind.preparing, behind.saved = costs.masked, costs.preparing, costs.saved
-    assert [behind.worth(calls)[0] for calls in (6, 7)] == [False, True]
+    assert [behind.worth(calls, 0.5)[0] for calls in (6, 7)] == [False, True]
 
 
 def test_decisions_are_in_the_report_and_know_what_is_to_come() -> None:

@@ -59,7 +59,7 @@ def test_after_the_first_step_nothing_is_compiled(compilations: list[str]) -> No
 @pytest.fixture
 def always_worth(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "TIMED", 1)
-    monkeypatch.setattr(auto.Costs, "worth", lambda self, calls: (True, "always"))
+    monkeypatch.setattr(auto.Costs, "worth", lambda self, *asked: (True, "always"))
 
 
 def test_training_goes_on_while_a_step_is_compiled(
@@ -84,7 +84,7 @@ def test_training_goes_on_while_a_step_is_compiled(
 
     monkeypatch.setattr(private, "compiled_in_one_thread", late)
     monkeypatch.setattr(auto.Masked, "_measuring", listing)
-    monkeypatch.setattr(auto.Costs, "worth", lambda self, calls: (len(made) < 2, "for two"))
+    monkeypatch.setattr(auto.Costs, "worth", lambda self, *asked: (len(made) < 2, "for two"))
     traces, moved, compiled = count_traces(model), list[set[str]](), list[int]()
 
     def training(epochs: int) -> Any:

@@ -48,6 +48,12 @@ class Masking:
             self._modes[id(layer)] = layer, by_batch, moves
         self._ever = tuple(any(state[at] for state in states) for at in range(len(flags.place)))
 
+    def spared(self, state: bytes) -> float:
+        """Return the share of the backward pass that a step made for one of the states leaves out."""
+        values = self.conditions.values(state)
+        trains = (self._trains[id(variable)] for variable in self._tree.trainable)
+        return share_spared([one if isinstance(one, bool) else values[one.number] for one in trains])
+
     def obstacle(self) -> str | None:
         """Return what of the model cannot be masked, in words, or None."""
         model, optimizer = self._tree.model, self._tree.model.optimizer
@@ -66,6 +72,19 @@ class Masking:
         if any(getattr(variable, "overwrite_with_gradient", False) for variable in self._tree.trainable):
             return "variables that are overwritten by their gradients"
         return None
+
+
+def share_spared(trains: list[bool]) -> float:
+    """Return the share of the backward pass, from 0 to 1, that is not needed; of each variable, in order: if it trains.
+
+    Each counts alike: half for its own gradient, which is not needed where it is frozen, half for the gradient of the
+    inputs of its layer, which is not needed before everything that trains.
+
+    >>> share_spared([False, False, True, False]), share_spared([True, True]), share_spared([False])
+    (0.625, 0.0, 1.0)
+    """
+    before = [*trains, True].index(True)
+    return (trains.count(False) + before) / max(2 * len(trains), 1)
 
 
 def _both(one: int, other: int, state: bytes) -> bool:
