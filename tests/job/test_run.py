@@ -226,7 +226,6 @@ def until(condition: Callable[[], Any], seconds: float = 200) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.only_on("tensorflow", "torch")  # on JAX the order of shuffled data is another
 def test_a_killed_run_is_resumed_to_the_same_history(tmp_path: Path) -> None:
     turns = [{"layers": ["stem_conv", "block1_conv"], "training_interval": [0, 8],
               "strategy": {"type": "round_robin", "window_size": 1, "iterative_span": 2}}]  # fmt: skip

@@ -118,7 +118,6 @@ def test_the_rate_that_a_callback_left_is_kept_until_the_schedule_sets_one(tmp_p
     assert float(resumed.model.optimizer.learning_rate) == pytest.approx(0.02 / 2**5)
 
 
-@pytest.mark.only_on("tensorflow", "torch")  # on JAX Keras draws the order of a first fit twice
 def test_shuffled_data_come_in_the_same_order_if_each_fit_is_seeded_by_its_start(tmp_path: Path) -> None:
     seeded = {"shuffle": True, "on_segment": lambda segment: keras.utils.set_random_seed(segment.start)}
     through = Run(network(), **seeded)

@@ -161,10 +161,12 @@ class Controller:
             _say(self._flags.put_back())
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, resumed: bool = False) -> Iterator[None]:
         """While it lasts, no other schedule can have layers of the model; then the run is over."""
         _running.append(self)
         try:
+            if resumed:
+                self._backend.resumed(self.model)
             yield
         finally:
             _running.remove(self)

@@ -119,7 +119,7 @@ def train(
             run = () if stopped else cut(schedule, done)
         run = tuple(keeper.parts(run))
     model.stop_training = stopped
-    with controller.running():
+    with controller.running(resumed=done > 0):
         for number, segment in enumerate(run, start=1):
             now = SegmentRun(controller, segment)
             counts = f", {now.trainable} of {now.frozen + now.trainable} parameters trainable"

@@ -19,10 +19,6 @@ NAMES = ("tensorflow", "jax", "torch")
 LIMITS = {
     "jax": {
         "flax.nnx": "refused: Keras' train step is another there",
-        "a resumed run with fit(shuffle=True)": (
-            "is not the run that was not stopped: Keras draws the order of a compiled model's first fit twice; "
-            "shuffle the data yourself, by the epoch"
-        ),
         "several processes": "refused: the engine runs in one, on any number of devices",
         "switch='masked', 'auto' with jit_compile=False": "each frozen set is kept instead, and the log says so",
         "switch='auto'": "a step for a set is compiled in the background, for batches of one shape; equal to rounding",
@@ -78,6 +74,9 @@ class Backend:
             del model.train_step
             if model.train_step != plain:  # the user had given the model another one
                 model.train_step = plain
+
+    def resumed(self, model: Any) -> None:
+        """Let what Keras does at a compiled model's first fit alone be without effect, until ``unwatch``."""
 
     def make(self, model: Any) -> None:
         """Give the model a new train function, for the flags that it has when the function is first called."""

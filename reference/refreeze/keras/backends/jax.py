@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import keras
+import numpy as np
 
 from refreeze.errors import Unsupported
 from refreeze.keras import private
@@ -54,9 +55,12 @@ class Jax(Backend):
         for method in _SORTING:
             private.within(model, method, as_scheduled)
 
+    def resumed(self, model: Any) -> None:
+        private.within(model, "Model._symbolic_build", _drawing_nothing)
+
     def unwatch(self, model: Any) -> None:
         super().unwatch(model)
-        for method in _SORTING:
+        for method in (*_SORTING, "Model._symbolic_build"):
             private.within(model, method, None)
 
     def make(self, model: Any) -> None:
@@ -80,6 +84,16 @@ class Jax(Backend):
 
     def wait(self, outcome: Any) -> None:
         jax.block_until_ready(outcome)
+
+
+@contextlib.contextmanager
+def _drawing_nothing() -> Iterator[None]:
+    # To build metrics Keras takes a first batch, and so draws an order of the data: one more than the run went on with.
+    before = np.random.get_state()
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
 
 
 def _for_what_trains(model: Any, step: Callable[..., Any], state: Any, data: Any) -> Any:
