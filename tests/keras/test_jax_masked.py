@@ -154,7 +154,7 @@ WRONG = [
     # the boolean of another
     ("self._told[condition.number], value", "self._told[0], value", "EXE-3"),
     # a frozen batch normalization uses the batch; or it does when it trains only at times
-    ("return self._when(by_batch, batch, inferred)", "return batch", "EXE-7"),
+    ("with private.moments_replaced(layer, self._either(layer, by_batch, moments)):", "if True:", "EXE-7"),
     ("if by_batch is False:", "if by_batch is not True:", "EXE-3"),
     # its statistics move
     ("weight.assign(self._when(moves, weight.value, value))", "pass", "EXE-3"),
