@@ -67,6 +67,11 @@ class _Run:
         if key not in self.divisions:
             q, r = z3.FreshInt("q"), z3.FreshInt("r")
             self.solver.add(rest == q * b + r, r >= 0, r < b)
+            for q1, r1, rest1, b1 in self.divisions.values():
+                if b1.eq(b):  # follows from the line above, but by products, in which Z3 may lose its way
+                    far = [rest - rest1 >= b, rest1 - rest >= b]
+                    near = (z3.And(q == q1 + k, rest - rest1 == k * b + r - r1) for k in (-1, 0, 1))
+                    self.solver.add(z3.Or(*far, *near))
             self.divisions[key] = q, r, rest, b  # rest and b are kept, so that no other term gets their numbers
         q, r = self.divisions[key][:2]
         return whole + q, r
