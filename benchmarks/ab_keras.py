@@ -1,4 +1,9 @@
-"""Rows for `refreeze bench ab`: a run with two switches on a small Keras model, beside plain Keras."""
+"""Rows for `refreeze bench ab`: a run with two switches on a small Keras model, beside plain Keras.
+
+Its times differ more than those of plans, so it asks for more pairs, of ten minutes in all: docs/assurance.md.
+
+    refreeze bench ab OLD NEW benchmarks/ab_keras.py --pairs 20 --rounds 20
+"""
 
 from __future__ import annotations
 

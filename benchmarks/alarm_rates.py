@@ -5,7 +5,8 @@
 
 The first measures pairs of processes of this version (A/A), and pairs whose second process has a copy that does 5 %
 more work: ``segments`` does every 20th call twice; a run on Keras computes on for 5 % of its processor time. Every pair
-is kept as soon as it is measured. The second draws comparisons of 8 pairs each and judges them as ``refreeze bench ab``
+is kept as soon as it is measured. The second draws comparisons of 8 pairs each, the same pair more than once only
+where there are too few, and judges them as ``refreeze bench ab``
 does; beside that, it judges two processes of different times as ``refreeze bench compare`` does with a threshold on the
 median.
 """
@@ -89,9 +90,9 @@ def report(out: Path, pairs: int, comparisons: int, json_file: Path | None) -> N
             print(f"  {beside}: between pairs {statistics.stdev(less['A/A']):.2%}")
             for threshold in (0.0, 0.01, 0.02):
                 alarms = {
-                    kind: sum(interval(draw.sample(values, pairs)).low > 1 + threshold for _ in range(comparisons))
+                    kind: sum(interval(drawn(values, k=pairs)).low > 1 + threshold for _ in range(comparisons))
                     for kind, values in less.items()
-                    if len(values) > pairs
+                    for drawn in [draw.sample if len(values) > pairs else draw.choices]
                 }
                 said = (f"{kind} {count} of {comparisons};" for kind, count in alarms.items())
                 print(f"    past {threshold:.0%}:", *said)

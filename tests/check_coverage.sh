@@ -9,7 +9,9 @@ core)
   of="errors limits policy schedule windows selectors segments_json"
   tests="$(for name in $of; do echo "tests/test_$name.py"; done) tests/dialects"
   sources=$(for name in $of rates convert 'dialects/*'; do printf '*/refreeze/%s.py,' "$name"; done) ;;
-kit) tests="tests/conformance tests/test_cli.py tests/test_loading.py" sources='*/refreeze/conformance/*' ;;
+kit)
+  tests="tests/conformance tests/test_cli.py tests/test_loading.py tests/pytorch/test_torch_executors.py"
+  sources='*/refreeze/conformance/*' marks="not slow and not peers" ;;
 keras) tests="tests/keras tests/conformance/test_kit_executors.py" sources='*/refreeze/keras/*' least=95 ;;
 torch) tests="tests/pytorch" sources='*/refreeze/torch/*' least=95 marks="torch and not slow and not peers" ;;
 esac
