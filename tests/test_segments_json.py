@@ -51,6 +51,7 @@ NOT_SEGMENTS = [
     ([GOOD | {"learning_rate": math.nan}], "(Expected `float` > 0.0 - at `$[0].learning_rate`)"),
     ([GOOD | {"learning_rate": True}], "(Expected `float | null`, got `bool` - at `$[0].learning_rate`)"),
     ([GOOD | {"colour": 1}], "(Object contains unknown field `colour` - at `$[0]`)"),
+    ([GOOD | {"\ud800": 1}], "('utf-8' codec can't encode character '\\ud800' in position 0: surrogates not allowed)"),
     ([{"start": 0, "stop": 2}], "(Object missing required field `frozen` - at `$[0]`)"),
 ]
 

@@ -80,7 +80,7 @@ def configuration(raw: object, dialect: Dialect | str) -> Configuration:
 
     Raises ``InvalidSpec`` with what is wrong, and where.
     """
-    language = find_dialect(dialect) if isinstance(dialect, str) else dialect
+    language = dialect if isinstance(dialect, Dialect) else find_dialect(dialect)
     return Configuration(language, language.parse(raw))
 
 

@@ -53,7 +53,7 @@ def from_json(data: object) -> tuple[Segment, ...]:
     """
     try:
         found = msgspec.convert(data, list[_Segment])
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # a key may be no Unicode
         raise InvalidSpec("segments", data, f"a list of segments ({error})") from None
     return canonical(as_listed(found))
 

@@ -7,10 +7,11 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from faulty import whole
-from refreeze import InvalidSpec
+from refreeze import InvalidSpec, Unsupported
 from refreeze.conformance.adapters import load
 from refreeze.conformance.catalogue import checks
 from refreeze.conformance.protocol import (
@@ -247,6 +248,17 @@ def test_what_can_be_loaded():
         load("math:sin", timeout=-1)
     assert load("math:sin").name == "math:sin"
     assert load(math.sin).name == "math:sin"
+
+
+@pytest.mark.parametrize(
+    ("framework", "said"), [("keras", "executors need Keras: pip"), ("torch", "executors of PyTorch")]
+)
+def test_what_executors_need_is_said(framework, said, monkeypatch):
+    monkeypatch.setitem(sys.modules, "refreeze.keras", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    executor = SimpleNamespace(framework=framework, run=lambda *args: {})
+    with pytest.raises(Unsupported, match=said):
+        load(executor, level="execution")
 
 
 def test_a_module_that_fails_to_import_is_at_fault(tmp_path, monkeypatch):

@@ -283,8 +283,9 @@ def test_what_can_be_loaded():
         load("brute_force:respond", level="execution")
     with pytest.raises(InvalidSpec, match="--command = 'cat' must be left out: executors are objects in Python"):
         load(command="cat", level="execution")
-    with pytest.raises(Fault, match="not-started: test_kit_executors:Breaks: ZeroDivisionError"):
-        load("test_kit_executors:Breaks", level="execution")
+    for found in ("test_kit_executors:Breaks", Breaks):
+        with pytest.raises(Fault, match="not-started: test_kit_executors:Breaks: ZeroDivisionError"):
+            load(found, level="execution")
 
 
 class Breaks:
@@ -308,7 +309,7 @@ class Dies:
 @pytest.mark.parametrize(
     ("name", "seconds", "said"),
     [
-        ("Hangs", 1, ("timeout: no answer in 1 s, after: ", "what is printed is no answer")),
+        ("Hangs", 5, ("timeout: no answer in 5 s, after: ", "what is printed is no answer")),
         ("Dies", 120, ("crashed: it ended with exit status 7, after: ", "call 0 of fit: 2 epochs")),
     ],
 )
@@ -338,6 +339,16 @@ class Idle:
 
     def run(self, model, dialect, config, total, fit):
         return {}
+
+
+def test_a_run_that_trains_nothing_is_no_resumed_one():
+    lazy = type("Lazy", (right_executor.Compiling,), {"resume": lambda self, *args: {}})
+    assert {result.verdict for result in verdict(lazy, "RES-3").results} == {"broken"}
+
+
+def test_an_executor_that_spoils_the_model_has_crashed():
+    (result,) = verdict(doing(lambda model, *args: vars(model).clear() or {})).results
+    assert result.verdict == "crashed"
 
 
 def test_the_command_line_replays_what_it_prints():

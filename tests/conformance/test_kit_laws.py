@@ -63,6 +63,11 @@ def test_a_wrong_implementation_breaks_the_laws_that_it_should(wrong):
     assert broken(module(wrong.old, wrong.new).respond, must, NO_SHRINKING) == [check.id for check in must]
 
 
+def test_an_error_in_place_of_an_answer_breaks_the_law():
+    due = checks(dialects=["kempner"], only=["SCH-1", "SCH-5-applying_again_changes_nothing", "KMP-2", "KMP-8"])
+    assert broken(lambda request: {"id": request["id"], "error": "conflict"}, due, FEW) == [check.id for check in due]
+
+
 def test_every_law_catches_a_wrong_implementation():
     assert {check.law.id for wrong in WRONG for check in caught_by(wrong) if check.law.id in laws()} == {
         law.id for law in laws().values() if law.level == "schedule"

@@ -206,11 +206,11 @@ def test_the_page_names_every_fault():
 
 def test_the_plugin_ends_what_takes_too_long(tmp_path):
     began = time.perf_counter()
-    program = "sh -c 'sleep 77 & exec sleep 77'"
+    program = "sh -c 'sleep 777 & exec sleep 777'"
     arguments = ["--refreeze-command", program, "--refreeze-dialect", "vl3d", "--refreeze-timeout", "1"]
     code, output = run_pytest(tmp_path, *arguments)
     assert code == 1
     assert "the adapter is at fault: timeout: no answer in 1 s" in output
-    assert time.perf_counter() - began < 60
+    assert time.perf_counter() - began < 700  # far less, but on a busy machine
     code, output = run_pytest(tmp_path, *arguments[:-1], "nan")
     assert "timeout = nan must be some seconds, at most a day" in output

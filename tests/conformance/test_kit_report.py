@@ -8,8 +8,9 @@ from refreeze.conformance.adapters import load
 from refreeze.conformance.catalogue import checks
 from refreeze.conformance.clauses import clauses, requirement
 from refreeze.conformance.known_failures import KnownFailure
+from refreeze.conformance.protocol import Fault, segments_request
 from refreeze.conformance.pytest_plugin import parametrize_with_laws
-from refreeze.conformance.runner import run
+from refreeze.conformance.runner import Report, replay, run
 from rich.console import Console
 from wrong_ones import module
 
@@ -89,6 +90,25 @@ def test_what_one_mistake_breaks_fits_a_screen_and_musts_come_first():
     assert lines[1].startswith("must   SCH-3  Meaning                              broken   vl3d")
     assert any(line.startswith("broken too    ") for line in lines)
     assert lines[-1].startswith("exit 1: ")
+
+
+def test_what_does_not_fit_is_named():
+    found = run(load(lambda request: {"id": request["id"], "error": "conflict"}), checks(only=["SCH-1"]))
+    assert any(" more, of SCH-1: --report FILE has all" in line for line in shown(found))
+
+
+def test_a_timeline_has_five_names():
+    freezes = [{"layers": "all", "training_interval": [0, 3]}]
+    case = {"request": segments_request("vl3d", list("abcdefg"), freezes, 3)}
+    some = {"segments": [{"start": 0, "stop": 1, "frozen": list("abcdefg")}, {"start": 1, "stop": 3, "frozen": []}]}
+    found = replay(load(lambda request: {"id": request["id"], **some}), checks(dialects=["vl3d"], only=["SCH-3"]), case)
+    found.profile = "quick"  # a replay shows all in words
+    assert {"  and 2 names more", "  a                    #..   ###"} <= {*shown(found)}
+
+
+def test_a_fault_before_the_first_request_is_told():
+    found = Report("mine", "schedule", "quick", 0, fault=Fault("not-started", "no such program"))
+    assert shown(found)[-1] == "the adapter is at fault: not-started: no such program"
 
 
 def test_musts_are_told_before_shoulds():

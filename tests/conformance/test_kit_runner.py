@@ -17,8 +17,10 @@ from refreeze import InvalidSpec
 from refreeze.conformance import kept, known_failures, report, runner
 from refreeze.conformance.adapters import load
 from refreeze.conformance.catalogue import checks, laws
+from refreeze.conformance.causes import cause, same_mistake
 from refreeze.conformance.cli import register
-from refreeze.conformance.protocol import segments_request
+from refreeze.conformance.laws import Broken, reference_answer
+from refreeze.conformance.protocol import Fault, UnsupportedRequest, segments_request
 from refreeze.conformance.runner import PROFILES, Profile, replay, run, run_check
 from refreeze.errors import ScheduleError
 from rich.console import Console
@@ -198,6 +200,32 @@ def test_a_replay_finds_its_case_by_id_in_the_cache_in_a_report_and_in_a_file(tm
     assert len([*kept.folder().iterdir()]) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "verdict", "fault"), [("supports-nothing", ["unsupported"], None), ("rubbish", [], "rubbish")]
+)
+def test_a_replay_may_end_without_an_answer(name, verdict, fault):
+    adapter = load(command=f"{sys.executable} {HERE / 'faulty.py'} {name}")
+    found = replay(adapter, [check_of(RR_1)], RIGHT_CASE)
+    adapter.close()
+    assert ([result.verdict for result in found.results], found.fault and found.fault.kind) == (verdict, fault)
+
+
+def test_an_adapter_that_fails_after_the_run_has_no_known_failures_written(tmp_path, wrong_module, monkeypatch):
+    def at_fault(*args):
+        raise Fault("timeout", "no answer in 1 s")
+
+    monkeypatch.setattr(runner, "to_be_known", at_fault)
+    code, output = refreeze("verify", wrong_module, "--law", RR_1, "--write-known", tmp_path / "new.toml")
+    assert (code, "timeout: no answer in 1 s" in output) == (2, True)
+    assert not (tmp_path / "new.toml").exists()
+
+
+def test_what_verify_needs_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "refreeze.conformance.known_failures", None)
+    code, output = refreeze("verify", "brute_force:respond")
+    assert (code, "verify needs Hypothesis: pip install" in output) == (2, True)
+
+
 def test_where_nothing_can_be_kept_the_command_has_the_whole_case(wrong_module, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
@@ -308,6 +336,10 @@ def test_the_report_is_json(wrong_module, tmp_path):
         (["--dialect", "gradual", "--law", "VL3-1"], "--law = ['VL3-1'] must be laws or clauses of gradual"),
         (["--report", "nowhere/report.json"], "must be a file that can be written (No such file"),
         (["--report", HERE], f"--report = '{HERE}' must be a file that can be written (Is a directory)"),
+        (
+            ["--write-known", "new.toml", "--replay", "{}", "--law", "RR-1"],
+            "--write-known = 'new.toml' must be left out with",
+        ),
         (["--timeout", "inf"], "Input should be less than or equal to 86400"),
     ],
     ids=str,
@@ -378,6 +410,19 @@ def test_a_known_failure_does_not_hide_what_another_key_causes_with_the_same_wor
     if verdict == "broken":
         assert found.failure.cause == "more names are frozen"
         assert found.failure.case["request"]["config"][0]["training_interval"][0] > 0
+
+
+def test_a_check_is_asked_for_known_failures_so_often_and_no_more(monkeypatch, wrong_module):
+    monkeypatch.setattr(runner, "MOST_OF_A_CHECK", 1)
+    adapter = load(wrong_module)
+    assert len(runner.to_be_known(adapter, run(adapter, [check_of(RR_1)]))) == 1
+
+
+def test_a_right_answer_is_no_cause_and_none_is_no_mistake():
+    refused = segments_request("vl3d", ["a"], 1, 3)
+    assert cause([(refused, reference_answer(refused))], Broken("3 of 'a'", "x", "y")) == "… of …"
+    later = {"request": RIGHT_CASE["request"] | {"start": 1}}
+    assert same_mistake(RIGHT_CASE, "the same", later, "the same", lambda request: UnsupportedRequest())
 
 
 @pytest.mark.parametrize("suffix", ["toml", "json"])

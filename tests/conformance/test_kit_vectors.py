@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -189,6 +190,14 @@ def test_vectors_check(tmp_path, monkeypatch):
     assert "0 passed, 3 failed, 0 unsupported" in output
     code, output = command_line("vectors", "check", "faulty:whole")
     assert (code, "the adapter is at fault: rubbish: not an object" in output) == (2, True)
+
+
+def test_a_crash_fails_its_vector_alone_unless_it_is_the_first():
+    faulty = f"{sys.executable} {Path(__file__).with_name('faulty.py')}"
+    code, output = command_line("vectors", "check", "--command", f"{faulty} crashes-later", "--clause", "RND-2")
+    assert (code, "got crashed: it ended with exit status 7" in output) == (1, True)
+    code, output = command_line("vectors", "check", "--command", f"{faulty} crashes", "--clause", "RND-2")
+    assert (code, "the adapter is at fault: crashed" in output) == (2, True)
 
 
 def test_vectors_export(tmp_path):

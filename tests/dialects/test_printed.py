@@ -70,3 +70,16 @@ MISSPELT = [
 def test_a_misspelt_key_is_refused(name, config):
     with pytest.raises(ScheduleError):
         dialect(name).policy(config, ["a", "b", "backbone", "wav2vec2", "last_layer", "layers.0.w"], total=4)
+
+
+@pytest.mark.parametrize(
+    ("interval", "path", "unit"),
+    [
+        ("lisa_interval_steps", "model.layers", "model/layers/0"),
+        ("lisa_interval_steps", "model.model.layers", "model/layers/0"),
+        ("lisa_step_interval", "model.model.layers", "model/model/layers/0"),
+    ],
+)
+def test_LMFlow_alone_begins_the_path_of_its_layers_with_the_model_itself(interval, path, unit):
+    config = {"lisa_n_layers": 1, interval: 2, "lisa_layers_attribute": path}
+    assert dialect("lisa").policy(config, [unit, "head"], total=2).frozen_at(0) == set()

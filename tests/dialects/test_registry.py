@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import importlib.metadata
+import re
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from refreeze import InvalidSpec, always
 from refreeze.dialects import BUILT_IN, Dialect, dialect, dialects, lighter
+from refreeze.plan import configuration
 
 
 class Names(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,10 +94,13 @@ def test_an_entry_point_that_cannot_be_used_is_an_error(install, points, message
     assert str(caught.value).startswith(message)
 
 
-def test_an_unknown_dialect_is_an_error_that_lists_the_known(install):
+@pytest.mark.parametrize("name", ["ligther", 5, ["vl3d"]])
+def test_an_unknown_dialect_is_an_error_that_lists_the_known(install, name):
     install(("third", THIRD))
-    with pytest.raises(InvalidSpec, match=r"dialect = 'ligther' must be one of 'vl3d', 'lighter', .*'third'"):
-        dialect("ligther")
+    said = rf"dialect = {re.escape(repr(name))} must be one of 'vl3d', 'lighter', .*'third'"
+    for ask in (dialect, lambda name: configuration([], name)):
+        with pytest.raises(InvalidSpec, match=said):
+            ask(name)
 
 
 @pytest.mark.parametrize(("total", "per", "message"), [(-1, 1, "total = -1"), (1, 0, "steps_per_epoch = 0")])

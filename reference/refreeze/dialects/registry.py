@@ -56,9 +56,9 @@ def dialect(name: str) -> Dialect:
     >>> dialect("lighter").unit
     'steps'
     """
-    if name in BUILT_IN:
+    if isinstance(name, str) and name in BUILT_IN:
         return _built_in(name)
     installed = _installed()
-    if name not in installed:
+    if not isinstance(name, str) or name not in installed:
         raise InvalidSpec("dialect", name, f"one of {', '.join(map(repr, (*BUILT_IN, *installed)))}")
     return _load(installed[name])
