@@ -37,6 +37,9 @@ found = across.train("adamw")
 across.train("adamw", across.HALF, checkpoint=folder)
 again = across.train("adamw", checkpoint=folder, resume=True)
 assert all(np.array_equal(again[name], end) for name, end in found.items() if name != "moved"), "resumed"
+masked = across.train("adamw", switch="masked")
+assert np.array_equal(masked["moved"], found["moved"]), "masked"
+assert all(np.allclose(masked[name], end, rtol=0, atol=1e-5) for name, end in found.items()), "masked"
 np.savez(f"{folder}.npz", **found)
 """
 

@@ -123,6 +123,22 @@ def test_what_xla_cannot_compile_is_said_and_the_masked_step_goes_on(
     assert "the masked step goes on, for JAX cannot compile one for the set: too large" in said(caplog, logging.WARNING)
 
 
+def test_RES_2_a_run_with_auto_goes_on_from_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, always_worth: None, tmp_path: Path
+) -> None:
+    """What a set's own step has left is saved, and loaded into a run that makes its own steps anew; to rounding."""
+    monkeypatch.setattr("refreeze.keras.backends.jax_masked.ThreadPoolExecutor", AtOnce)
+    policy, ends = stages((0, always(["one"])), (2, always(["two"])), (4, always(["one"]))), []
+    for parts in ([(0, 6)], [(0, 3), (3, 6)]):
+        for begins, total in parts:
+            model, reports = build("dense", "adam"), list[Any]()
+            keep = {"checkpoint": tmp_path, "resume": True} if len(parts) > 1 else {}
+            execute(model, policy, total, fit(model), switch="auto", reports=reports, **keep)
+            assert (reports[0].segment.start, reports[0].decision) == (begins, "specialised: always")
+        ends.append([variable.numpy() for variable in (*model.variables, *model.optimizer.variables)])
+    assert all(np.allclose(*pair, 1e-4, 1e-6) for pair in zip(*ends, strict=True))
+
+
 def test_after_the_run_the_flags_decide_again() -> None:
     """A train step is traced for what they say; no masked one is left that would train something else."""
     model = build("dense", "sgd")

@@ -21,7 +21,10 @@ LIMITS = {
         "flax.nnx": "refused: Keras' train step is another there",
         "several processes": "refused: the engine runs in one, on any number of devices",
         "switch='masked', 'auto' with jit_compile=False": "each frozen set is kept instead, and the log says so",
-        "switch='auto'": "a step for a set is compiled in the background, for batches of one shape; equal to rounding",
+        "switch='auto'": (
+            "a step for a set is compiled in the background, for batches of one shape; equal to rounding; "
+            "on few cores steps are longer meanwhile"
+        ),
     },
     "torch": {
         "steps_per_execution > 1": "refused: Keras executes one step at a time",

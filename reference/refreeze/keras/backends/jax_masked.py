@@ -43,6 +43,7 @@ class JaxMaskedStep(Masking):
         self.row: Any = None
         self._rows: dict[bytes, Any] = {}
         # Of the same priority as training: a thread that the system lets wait while it holds Python's lock stops all.
+        # A lower one would not help: XLA compiles in threads of its own, and those have the priority of the process.
         self._thread = ThreadPoolExecutor(1, "refreeze")
 
     def obstacle(self) -> str | None:
