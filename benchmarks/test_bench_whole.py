@@ -70,5 +70,5 @@ def test_whole(benchmark: Any, model: str, schedule: str, way: str) -> None:
             return None
         return fit(network, steps, [FreezeSchedule(policy, unit="steps", switch=way.removeprefix("refreeze "))])
 
-    benchmark.pedantic(run, setup=fresh)
+    benchmark.pedantic(run, setup=fresh, rounds=7 if model == "mlp" else 1)  # it takes half a second, or a minute
     describe(benchmark, f"whole run, {schedule}", model, way, baseline=way == PLAIN)
