@@ -69,9 +69,9 @@ def _slow(model: str, **chosen: Any) -> bool:
     if way := chosen.get("way"):  # whole runs in steps, of which those stay that something is required of
         few = chosen["schedule"] in ("4 windows, 5 cycles", "thaw in 5 stages", "prefix of 3/4")
         many = chosen["schedule"] == "random windows, 20 sets" or (model == "mlp" and "50" in chosen["schedule"])
-        wanted = {"plain Keras, nothing frozen": many, "refreeze auto": True, "refreeze cached": few}
-        wanted |= {"refreeze masked": few, "keras compile per segment": "round robin" in chosen["schedule"]}
-        return not wanted.get(way) or (model != "mlp" and chosen["schedule"] in ("random windows, 50 sets", "lisa"))
+        wanted = {"plain Keras, nothing frozen": many, "refreeze cached": few, "refreeze masked": few}
+        wanted["keras compile per segment"] = "round robin" in chosen["schedule"]
+        return not wanted.get(way)
     if "switch" in chosen and chosen.get("share"):  # the parts of runs
         return model not in ("mlp", "mobilenetv2") or chosen["share"] != 0.5
     if "kind" in chosen:  # whole runs: up to twenty traces each, and what is required is of MobileNetV2

@@ -1,4 +1,4 @@
-"""What does a run under a schedule in steps take, its traces included, against plain training of everything?"""
+"""What does a run in steps take under `auto`, its traces included, against plain training and the other switches?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from refreeze.choices import Switch
 from refreeze.dialects import dialect
 from refreeze.keras import FreezeSchedule
 from refreeze.keras.model import layer_names
-from workload import build, compile_fresh, data, describe, freeze
+from workload import build, compile_fresh, data, describe, freeze, timed
 
 PLAIN = "plain Keras, nothing frozen"
 COMPILE = "keras compile per segment"
@@ -41,11 +41,11 @@ SCHEDULES: dict[str, tuple[int, Callable[[Sequence[str], int], Policy]]] = {
 """By name: the steps of the run, and the policy for the layers and that many steps."""
 
 
-@pytest.mark.parametrize("way", [PLAIN, *(f"refreeze {name}" for name in get_args(Switch)), COMPILE])
+@pytest.mark.parametrize("way", [PLAIN, *(f"refreeze {name}" for name in get_args(Switch) if name != "auto"), COMPILE])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("model", ["mlp", "mobilenetv2"])
-def test_whole(benchmark: Any, model: str, schedule: str, way: str) -> None:
-    """Timed: one fit of one epoch in steps; a recompile per segment needs a fit for each."""
+def test_whole(benchmark: Any, rounds: Any, model: str, schedule: str, way: str) -> None:
+    """Timed: one fit in steps under `auto`; before each, one another way, as machines are slow for minutes."""
     import tensorflow as tf
 
     steps, make = SCHEDULES[schedule]
@@ -55,14 +55,10 @@ def test_whole(benchmark: Any, model: str, schedule: str, way: str) -> None:
         batches = tf.data.Dataset.from_tensors(batch).repeat(steps)
         return network.fit(batches, shuffle=False, verbose=0, callbacks=[*callbacks])
 
-    def fresh() -> Any:
-        network = build(model)
-        return (network, make(layer_names(network), steps)), {}
-
-    def run(network: Any, policy: Policy) -> Any:
+    def run(way: str, network: Any, policy: Policy) -> Any:
         if way == PLAIN:
             return fit(network, steps)
-        if way == COMPILE:
+        if way == COMPILE:  # a fit for each segment
             for segment in segments(policy, steps):
                 freeze(network, segment.frozen)
                 compile_fresh(network)
@@ -70,5 +66,15 @@ def test_whole(benchmark: Any, model: str, schedule: str, way: str) -> None:
             return None
         return fit(network, steps, [FreezeSchedule(policy, unit="steps", switch=way.removeprefix("refreeze "))])
 
-    benchmark.pedantic(run, setup=fresh, rounds=7 if model == "mlp" else 1)  # it takes half a second, or a minute
-    describe(benchmark, f"whole run, {schedule}", model, way, baseline=way == PLAIN)
+    def fresh(way: str) -> tuple[str, Any, Policy]:
+        network = build(model)
+        return way, network, make(layer_names(network), steps)
+
+    beside: list[float] = []
+
+    def setup() -> Any:
+        beside.append(timed(run, *fresh(way)))
+        return fresh("refreeze auto"), {}
+
+    benchmark.pedantic(run, setup=setup, rounds=rounds(15 if model == "mlp" else 3))  # of a second, or of a minute
+    describe(benchmark, f"whole run under auto, {schedule}", model, f"against {way}", beside_seconds=beside)
