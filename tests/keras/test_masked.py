@@ -58,6 +58,7 @@ def trained(
     policy: Policy,
     switch: Any,
     state: Any = "keep",
+    batch_norm: Any = "keras",
     **compiled: Any,
 ) -> Any:
     """Return, for each segment, weights, slots and losses after it; and the traces."""
@@ -72,7 +73,7 @@ def trained(
         seen.append((weights(model), state, repr(history.history)))
         return history
 
-    execute(model, policy, len(SETS), watched, switch=switch, optimizer_state=state)
+    execute(model, policy, len(SETS), watched, switch=switch, optimizer_state=state, batch_norm=batch_norm)
     return seen, traces[0]
 
 
