@@ -96,7 +96,7 @@ def test_what_a_page_names_is_there(page):
     text = page.read_text(encoding="utf-8")
     paths = re.findall(r"`((?:docs|tests|reference|benchmarks|examples)/[\w./-]+)`", text)
     assert [path for path in paths if not (ROOT / path).exists() and "RR-4" not in path] == []
-    assert [name for name in re.findall(r"tox -e (\w+)", text) if f"[testenv:{name}]" not in TOX] == []
+    assert [name for name in re.findall(r"tox -e ([\w-]+\w)", text) if f"[testenv:{name}]" not in TOX] == []
     assert [extra for extra in re.findall(r"refreeze\[(\w+)\]", text) if f"\n{extra} = [" not in PROJECT] == []
 
 
