@@ -129,6 +129,12 @@ def test_the_rule() -> None:
     costs.first, costs.masked = 2.5, [9.0, 1.0, 0.9]
     assert costs.worth(24, 0.25) == (False, "24 calls to come save 4.32 s, preparing takes 6 s")
     assert [costs.worth(34, spared)[0] for spared in (0.0, 0.24, 0.25, 1.0)] == [False, False, True, True]
+    # Of a millisecond half is no arithmetic, which no set saves; of 0.4 ms a tenth is taken to be arithmetic.
+    tiny = auto.Costs()
+    tiny.first, tiny.masked = 0.05, [0.001]
+    assert [tiny.worth(calls, 0.75)[0] for calls in (390, 410)] == [False, True]
+    tiny.masked = [0.0004]
+    assert [tiny.worth(calls, 0.75)[0] for calls in (4900, 5100)] == [False, True]
     costs.preparing, costs.saved = [1.8], [1.0]
     assert [costs.worth(calls, 0.5)[0] for calls in (4, 5)] == [False, True]
     # In the background two calls are over before it is there, and save nothing.
