@@ -13,7 +13,9 @@ settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("coverage", settings.get_profile("ci"), max_examples=50)
 # For runs that are expected to fail: no shrinking, nothing remembered.
-settings.register_profile("mutants", settings.get_profile("ci"), database=None, phases=(Phase.explicit, Phase.generate))
+settings.register_profile(
+    "mutants", settings.get_profile("ci"), max_examples=100, database=None, phases=(Phase.explicit, Phase.generate)
+)
 if os.environ.get("HYPOTHESIS_PROFILE") == "crosshair":  # needs hypothesis-crosshair: `tox -e crosshair`
     settings.register_profile(
         "crosshair",

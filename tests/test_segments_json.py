@@ -56,7 +56,10 @@ NOT_SEGMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("data", "reason"), NOT_SEGMENTS, ids=[reason for _, reason in NOT_SEGMENTS])
+IDS = [reason.replace("\\", "") for _, reason in NOT_SEGMENTS]  # pytest finds no test by a backslash
+
+
+@pytest.mark.parametrize(("data", "reason"), NOT_SEGMENTS, ids=IDS)
 def test_what_is_not_segments_is_rejected_with_the_place(data, reason):
     with pytest.raises(InvalidSpec) as caught:
         from_json(data)
