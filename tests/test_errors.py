@@ -1,10 +1,12 @@
-"""Errors: the id, the whole message and the attributes of each class; they survive pickling."""
+"""Errors: the id, the whole message and the attributes of each class; they survive pickling; what is shortened."""
 
 import copy
 import pickle
+from collections.abc import Iterator
 
 import pytest
 from refreeze import errors
+from refreeze.errors import InvalidSpec, UnknownName, first_few, one_line, shown
 
 # error -> id, message, attributes
 ERRORS = [
@@ -95,8 +97,8 @@ def test_an_error_has_an_id_a_message_and_attributes(error, id_, message, attrib
 
 @each
 @pytest.mark.parametrize("travel", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
-def test_an_error_travels_between_processes(travel, error, id_, message, attributes):
-    arrived = travel(error)
+def test_an_error_travels_from_process_to_process(travel, error, id_, message, attributes):
+    arrived = travel(travel(error))
     assert type(arrived) is type(error)
     assert (arrived.id, str(arrived)) == (id_, message)
     assert {name: getattr(arrived, name) for name in attributes} == attributes
@@ -110,13 +112,97 @@ def test_every_error_class_is_a_schedule_error_with_its_own_id_and_a_row_above()
     assert set(concrete) == {type(error) for error, *_ in ERRORS}
 
 
-@pytest.mark.parametrize(("length", "shown"), [(198, f"'{'x' * 198}'"), (199, f"'{'x' * 198}…")])
-def test_a_long_value_is_shortened_to_200_characters(length, shown):
-    error = errors.InvalidSpec("config", "x" * length, "short")
-    assert str(error) == f"config = {shown} must be short"
-    assert error.value == "x" * length
+@pytest.mark.parametrize(
+    ("text", "most", "line"),
+    [
+        ("a" * 10, 10, "a" * 10),
+        ("a" * 11, 10, "a" * 9 + "…"),
+        ("a\n", 10, "a\\n"),  # a short one, too
+        ("\x1b[1m\\é'\n", 20, "\\x1b[1m\\é'\\n"),  # what can be printed stays as it is
+        ("a" * 9 + "\n", 10, "a" * 9 + "…"),
+    ],
+)
+def test_a_text_is_one_line_of_what_can_be_printed(text, most, line):
+    assert one_line(text, most) == line
+
+
+@pytest.mark.parametrize(
+    ("value", "most", "text"),
+    [
+        ([1, 2, 3], 9, "[1, 2, 3]"),
+        ([1, 2, 3], 8, "[1, 2, …"),
+        ({"a": (1,), "b": ()}, 40, "{'a': (1,), 'b': ()}"),
+        ("x" * 8, 10, f"'{'x' * 8}'"),
+        ("x" * 9, 10, f"'{'x' * 8}…"),
+        ("x" * 9 + "'", 10, f'"{"x" * 8}…'),  # eleven characters are read, and they decide which quotes there are
+        ("x" * 11 + "'", 10, f"'{'x' * 8}…"),
+        ([10**5000], 10, "[<int>]"),  # Python does not write it
+    ],
+)
+def test_a_value_is_shown_shortened(value, most, text):
+    assert shown(value, most) == text
+
+
+@pytest.mark.parametrize(
+    ("wrap", "opening", "deeper", "closing"),
+    [(lambda value: [value], "[", "[…]", "]"), (lambda value: {0: value}, "{0: ", "{…: …}", "}")],
+)
+def test_a_value_is_shown_to_a_depth_of_a_hundred(wrap, opening, deeper, closing):
+    value = 1
+    for _ in range(100):
+        value = wrap(value)
+    assert shown(value, 10**4) == opening * 100 + "1" + closing * 100
+    assert shown(wrap(value), 10**4) == opening * 100 + deeper + closing * 100
+
+
+def test_what_is_not_shown_is_not_read():
+    asked = []
+
+    class Item:
+        def __repr__(self) -> str:
+            asked.append(self)
+            return "item"
+
+    assert shown([Item()] * 1000, 12) == "[item, item…"
+    assert len(asked) == 2
+
+    def names() -> Iterator[str]:
+        yield from "abc"
+        raise AssertionError("a name too many is asked for")
+
+    assert first_few(names(), 2) == "a, b, …"
+
+
+def test_a_value_is_shortened_to_200_characters_and_is_whole_in_the_error():
+    error = InvalidSpec("w" * 201, "x" * 199, "short")
+    assert str(error) == f"{'w' * 199}… = '{'x' * 198}… must be short"
+    assert (error.where, error.value) == ("w" * 201, "x" * 199)
+
+
+@pytest.mark.parametrize(("missing", "more"), [(8, ""), (9, " and 1 more"), (1009, " and 1,001 more")])
+def test_eight_unknown_names_are_shown_and_for_three_what_they_may_mean(missing, more):
+    given = [f"conv{number}x" for number in range(missing)]
+    known = ["conv0", "conv1", "conv2", "conv3", "n" * 201]
+    texts = [f"'{name}'" for name in given[:8]]
+    for number in range(3):
+        close = [f"'conv{number}'", *(f"'conv{other}'" for other in (3, 2, 1, 0) if other != number)][:3]
+        texts[number] += f" (did you mean {', '.join(close)}?)"
+    message = str(UnknownName("layers", given, known))
+    assert message == f"layers: unknown {', '.join(texts)}{more}; known are conv0, conv1, conv2, conv3, {'n' * 199}…"
 
 
 def test_close_matches_come_closest_first_and_are_three_at_most():
-    error = errors.UnknownName("layers", ["conv1"], ["conv1_bn", "conv10", "conv12", "conv11x", "dense"])
+    error = UnknownName("layers", ["conv1"], ["conv1_bn", "conv10", "conv12", "conv11x", "dense"])
     assert error.close_matches("conv1") == ["conv12", "conv10", "conv11x"]
+
+
+@pytest.mark.parametrize(("length", "found"), [(100, True), (101, False)])
+def test_close_matches_are_looked_for_among_names_of_a_hundred_characters(length, found):
+    name, shorter, longer = "x" * length, "x" * 99, "x" * 101
+    assert UnknownName("layers", [], [shorter, longer]).close_matches(name) == ([shorter] if found else [])
+    assert UnknownName("layers", [], [name]).close_matches(shorter) == ([name] if found else [])
+
+
+def test_close_matches_are_found_among_many_that_come_later_in_the_alphabet():
+    error = UnknownName("layers", [], ["conv1", *(f"z{number}" for number in range(60))])
+    assert error.close_matches("conv2") == ["conv1"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName
-from refreeze.selectors import Each, Exactly, Glob, Layers, Names, Prefix, distinct
+from refreeze.selectors import Each, Exactly, Glob, Layers, Names, Prefix, distinct, indexed
 from strategies import LAYERS
 
 NAMES = ["stem", "backbone/conv1", "backbone/conv10", "backbone/Conv2", "head"]
@@ -65,6 +65,17 @@ def test_a_selector_chooses_and_is_a_value(selector, chosen):
     assert selector(NAMES) == tuple(chosen)
     assert eval(repr(selector)) == selector == copy.copy(selector) == pickle.loads(pickle.dumps(selector))
     assert hash(eval(repr(selector))) == hash(selector)
+
+
+def test_a_list_is_kept_as_a_tuple_so_that_a_selector_can_be_a_key():
+    assert Exactly(["b", "a"]).wanted == Glob(["b", "a"]).patterns == Layers(["b", "a"]).entries == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("start", "found"), [("b", ["b", "b/1", "ba"]), ("b/", ["b/1"]), ("", [*"abc", "b/1", "ba"]), ("x", []), ("bb", [])]
+)
+def test_the_paths_with_a_beginning_are_found(start, found):
+    assert indexed(["c", "ba", "b/1", "a", "b"]).beginning(start) == sorted(found)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +147,7 @@ ERRORS = [
     (lambda: Layers("all").units(None), NeedsModel, f"layers = 'all' {NEEDS_MODEL}"),
     (lambda: Layers(["a", "b*"])(None), NeedsModel, f"layers[1] = 'b*' {NEEDS_MODEL}"),
     (lambda: Layers([Each("b*")])(None), NeedsModel, f"layers[0] = 'b*' {NEEDS_MODEL}"),
+    (lambda: Layers(["a/b", "a"])(None), NeedsModel, f"layers = ['a', 'a/b'] {NEEDS_MODEL}"),
     # all missing names, with close matches
     (
         lambda: Exactly(("stme", "head", "tail"))(NAMES),
