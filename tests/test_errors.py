@@ -102,6 +102,7 @@ def test_an_error_travels_from_process_to_process(travel, error, id_, message, a
     assert type(arrived) is type(error)
     assert (arrived.id, str(arrived)) == (id_, message)
     assert {name: getattr(arrived, name) for name in attributes} == attributes
+    assert str(type(arrived)(*arrived.args)) == message
 
 
 def test_every_error_class_is_a_schedule_error_with_its_own_id_and_a_row_above():
@@ -177,6 +178,11 @@ def test_a_value_is_shortened_to_200_characters_and_is_whole_in_the_error():
     error = InvalidSpec("w" * 201, "x" * 199, "short")
     assert str(error) == f"{'w' * 199}… = '{'x' * 198}… must be short"
     assert (error.where, error.value) == ("w" * 201, "x" * 199)
+
+
+def test_of_segments_that_differ_800_characters_are_shown():
+    message = str(errors.ScheduleMismatch(3, "a" * 799, "b" * 799))
+    assert message == f"the schedules differ at tick 3: recorded '{'a' * 798}…, given '{'b' * 798}…"
 
 
 @pytest.mark.parametrize(("missing", "more"), [(8, ""), (9, " and 1 more"), (1009, " and 1,001 more")])
