@@ -1,12 +1,14 @@
 """Configuration files: the three formats, what they hold, what is wrong with them."""
 
 import json
+import math
 import os
 
 import pytest
 from refreeze import InvalidSpec
-from refreeze.dialects import dialect
+from refreeze.dialects import dialect, files
 from refreeze.dialects.files import read, text
+from refreeze.limits import MOST_VALUES
 
 SPEC = {"layers": ["a", "b"], "training_interval": [0, 5], "initial_learning_rate": 1e-3}
 YAML = """
@@ -70,6 +72,45 @@ def test_yaml_is_that_of_version_1_2_and_what_json_has_too(write):
 def test_yaml_anchors_and_merges_work_and_own_keys_win(write):
     text = "dialect: vl3d\nconfig: [&a {x: 1, y: 2}, {<<: *a, y: 3}, *a]"
     assert read(write("a.yaml", text))[1] == [{"x": 1, "y": 2}, {"x": 1, "y": 3}, {"x": 1, "y": 2}]
+    text = "dialect: vl3d\nconfig: [&a {x: 1, y: 2}, &b {x: 5, z: 6}, {<<: [*a, *b], z: 0}, {<<: *a, <<: *b}]"
+    assert read(write("a.yaml", text))[1][2:] == [{"x": 1, "y": 2, "z": 0}, {"x": 1, "y": 2, "z": 6}]
+
+
+def test_yaml_has_three_ways_to_say_that_something_is_no_number(write):
+    found = read(write("a.yaml", "dialect: vl3d\nconfig: [.nan, .NaN, .NAN]"))[1]
+    assert [*map(math.isnan, found)] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("config", "allowed"),
+    [
+        ("[1, 2, 3]", True),  # seven values in the file: an object, two keys, a name, a list of numbers
+        ("[1, 2, 3, 4]", True),
+        ("[1, 2, 3, 4, 5]", False),
+        ("[[], [], []]", True),
+        ("[[[]]]", True),
+        ("[[[[]]]]", False),
+        ("[&a {x: 1}, {<<: *a}]", False),
+    ],
+)
+def test_depth_values_and_merged_keys_are_counted(write, monkeypatch, config, allowed):
+    monkeypatch.setattr(files, "NESTING_LIMIT", 4)
+    monkeypatch.setattr(files, "MOST_VALUES", 9)
+    path = write("a.yaml", f"dialect: vl3d\nconfig: {config}")
+    if allowed:
+        assert read(path)[1] is not None
+    else:
+        with pytest.raises(InvalidSpec, match="more than 4 levels, or more than 9 values"):
+            read(path)
+
+
+def test_keys_that_are_merged_in_are_counted(write, monkeypatch):
+    monkeypatch.setattr(files._Loader, "merged", MOST_VALUES - 4)
+    text = "dialect: vl3d\nconfig: [&a {x: 1, y: 2}, {<<: *a}, {<<: *a}]"
+    assert read(write("a.yaml", text))[1][2] == {"x": 1, "y": 2}
+    monkeypatch.setattr(files._Loader, "merged", MOST_VALUES - 3)
+    with pytest.raises(InvalidSpec, match="<< merges in more than 200,000 keys"):
+        read(write("a.yaml", text))
 
 
 @pytest.mark.parametrize(
@@ -80,8 +121,8 @@ def test_yaml_anchors_and_merges_work_and_own_keys_win(write):
         ("a.toml", 'dialect = "vl3d"\nconfig = []\nconfig = []', "well-formed TOML (Cannot overwrite a value"),
         ("a.json", '{"dialect": ', "well-formed JSON (Expecting value: line 1 column 13"),
         ("a.yaml", "dialect: [", "well-formed YAML (while parsing a flow "),
-        ("a.yaml", "? [a]\n: 1", "a key that is a list or an object"),
-        ("a.yaml", "a: {<<: 1}", "what << merges in must be an object or a list of objects"),
+        ("a.yaml", "? [a]\n: 1", "well-formed YAML (a key that is a list or an object)"),
+        ("a.yaml", "a: {<<: 1}", "well-formed YAML (what << merges in must be an object or a list of objects)"),
         ("a.yaml", "a: !!int 1_0", "well-formed YAML ('1_0' is no int)"),
         ("a.yaml", "a: !!python/object:os.system x", "could not determine a constructor"),
         ("a.yaml", "a: !!set {b, c}", "could not determine a constructor for the tag 'tag:yaml.org,2002:set'"),
@@ -105,6 +146,41 @@ def test_a_bad_file_is_rejected_with_what_is_wrong(write, name, text, message):
         read(path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where", "value"),
+    [
+        ("a.txt", "", "file", "{path}"),
+        ("a.yaml", "dialect: [", "file", "{path}"),
+        ("a.yaml", b"\xff", "file", "{path}"),
+        ("a.json", "[]", "{path}", []),
+        ("a.json", '{"dialect": 3, "config": []}', "{path}: dialect", 3),
+    ],
+)
+def test_an_error_says_which_file_is_wrong_and_where(write, name, text, where, value):
+    path = write(name, text)
+    with pytest.raises(InvalidSpec) as caught:
+        read(path)
+    assert caught.value.where == where.format(path=path)
+    assert caught.value.value == (str(path) if value == "{path}" else value)
+
+
+def test_a_configuration_is_written_as_json_and_as_yaml_in_its_own_order():
+    shared = ["a"]
+    config = {"second": shared, "first": shared, "long": ["x" * 30, "y" * 30, "z" * 30, "w" * 15, "v"]}
+    assert text(dialect("dino"), config, ".yml") == text(dialect("dino"), config)
+    assert text(dialect("dino"), config) == (
+        "dialect: dino\n"
+        "config:\n"
+        "  second: [a]\n"
+        "  first: [a]\n"
+        f"  long: [{'x' * 30}, {'y' * 30}, {'z' * 30}, {'w' * 15},\n"
+        "    v]\n"
+    )
+    assert text(dialect("dino"), {"b": shared, "a": shared}, ".json") == (
+        '{\n "dialect": "dino",\n "config": {\n  "b": [\n   "a"\n  ],\n  "a": [\n   "a"\n  ]\n }\n}\n'
+    )
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
