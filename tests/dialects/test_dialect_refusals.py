@@ -157,6 +157,7 @@ REFUSED = {
     ],
     "freezeout": [
         ({"t_0": 0}, "t_0 = 0.0 must be in (0, 1]"),
+        ({"layers": ["stm"]}, "layers: unknown 'stm' (did you mean 'stem'?)"),
         ({"t_0": "0/7"}, "t_0 = '0/7' must be in (0, 1]"),
         ({"t_0": 1.01}, "t_0 = 1.01 must be float <= 1.0"),
         ({"how_scale": "cube"}, "how_scale = 'cube' must be one of 'cubic', 'linear', 'squared'"),
@@ -267,6 +268,12 @@ REFUSED = {
         ({"switch_mode": "fixed", "block_prefix_list": [["a"]]}, "start_block = None must be in 0..0"),
         ([], "config = [] must be object"),
         ({}, "block_prefix_list = [] matches no name"),
+        ({"block_prefix_list": [["a"], ["x"]]}, "block_prefix_list = [['a'], ['x']] matches no name"),
+        ({"block_prefix_list": [["a"]], "start_block": 1}, "start_block = 1 must be in 0..0 with fixed, ascending or "),
+        (
+            {"block_prefix_list": [["a"]], "switch_mode": "random", "start_block": 0},
+            "start_block = 0 must be in 0..0 with fixed, ascending or descending",
+        ),
         ({"block_prefix_list": [["a"], ["a"]]}, "block_prefix_list = ['a'] must be parameters of one "),
     ],
     "fts": [
@@ -332,8 +339,10 @@ def test_the_schema_rejects_what_the_types_reject(name, config, message):
         ),
         ("two_phase", {"freeze_layers": 1}, "freeze_layers = 1"),
         ("dino", {"freeze_last_layer": 1}, "names = 'last_layer'"),
+        ("lisa", LISA | {"layers": ["h0"], "always_on": ["h0/x"]}, "always_on = ['h0', 'h0/x'] "),
         ("badam", {}, "block_prefix_list = None"),
-        ("fts", {0: PHASE}, "ft_schedule = "),
+        ("badam", {"block_prefix_list": [["a"]]}, "block_prefix_list = (('a',),)"),
+        ("fts", {0: PHASE}, "ft_schedule = ['0'] "),
     ],
 )
 def test_what_says_something_only_with_names_needs_them(name, config, message):

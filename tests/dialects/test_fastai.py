@@ -111,14 +111,27 @@ def test_layer_groups_cut_the_layers_at_the_given_ones():
         layer_groups(LAYERS, ["stem", "neck"])
 
 
+def test_groups_are_of_names_in_a_list():
+    with pytest.raises(InvalidSpec) as caught:
+        layer_groups(["a", 1], ["a"])
+    assert str(caught.value) == "layers = ['a', 1] must be a list of names"
+    with pytest.raises(InvalidSpec) as caught:
+        layer_groups(["a", "b"], "b")
+    assert str(caught.value) == "starts = 'b' must be a list of names"
+
+
 class Norm:
-    """A batch normalization by its looks."""
+    """A batch normalization by its looks, which nothing has marked."""
 
-    running_mean = trainable = True
+    def __init__(self, statistics):
+        setattr(self, statistics, 0.0)
+        self.trainable = True
 
 
-def test_batch_normalizations_are_found_by_their_statistics():
-    model = {"conv": Target(), "bn": Norm()}
+@pytest.mark.parametrize("statistics", ["moving_mean", "running_mean"])
+def test_batch_normalizations_are_found_by_their_statistics(statistics):
+    model = {"conv": Target(), "bn": Norm(statistics)}
+    assert in_inference_mode(model) == set()
     bn_freeze(model, True)
     assert model["bn"].bn_freeze is True
     assert model["conv"].bn_freeze is False

@@ -197,6 +197,7 @@ def test_KMP_2_the_canonical_form_is_blind_to_harmless_order_duplicates_and_alia
 
 def test_KMP_2_the_canonical_form_can_be_written_as_json():
     form = canonical_freeze_form([FreezeSpec("tail"), FreezeSpec("*.b", False)], PATTERNS)
+    assert form == [{"patterns": ["dec.*", "head.*"], "frozen": True}, {"patterns": ["*.b"], "frozen": False}]
     assert json.loads(json.dumps(form)) == form
 
 

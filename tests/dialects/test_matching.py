@@ -1,6 +1,8 @@
 """Regular expressions: in a process of its own they mean the same, and one that would never end is an error in time."""
 
 import re
+import shutil
+import sys
 import time
 
 import pytest
@@ -26,6 +28,19 @@ def test_one_that_would_never_end_is_an_error_in_time(monkeypatch, text):
     monkeypatch.setattr("refreeze.dialects.fts.MOST_SECONDS", 0.3)
     with pytest.raises(InvalidSpec, match="a regular expression that takes less time"):
         dialect("fts").policy({0: {"params": [text]}}, ["a" * 60 + "!"], total=3)
+
+
+def test_one_that_is_matched_in_another_process_has_its_time(monkeypatch):
+    frozen = dialect("fts").policy({0: {"params": ["(model[.])+layers"]}}, NAMES, total=3).frozen_at(0)
+    assert frozen == {*NAMES[2:]}
+
+
+def test_a_process_that_fails_is_an_error(monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(InvalidSpec) as caught:
+        matching.matching("(a)+", ["a"], "params", time.monotonic() + 9)
+    allowed = "a regular expression that takes less time (all together 3 seconds)"
+    assert str(caught.value) == f"params = '(a)+' must be {allowed}"
 
 
 @given(st.text("ab.*+?|(){2}[]", max_size=12))

@@ -1,5 +1,7 @@
 """What the functions of kempner and fastai write on: mappings, PyTorch's looks, Keras models."""
 
+import types
+
 import pytest
 from refreeze import InvalidSpec, Unsupported
 from refreeze.dialects import fastai, kempner, targets
@@ -96,8 +98,32 @@ def test_fastai_freezes_layers_of_a_keras_model(keras):
     ],
 )
 def test_anything_else_is_refused(write, allowed):
-    with pytest.raises(InvalidSpec, match=f"{allowed}$"):
-        write(object())
+    class Other:
+        def __repr__(self) -> str:
+            return "Other()"
+
+    only_layers, only_fit = Other(), Other()
+    only_layers.layers, only_fit.fit = [], None
+    for model in (Other(), only_layers, only_fit):
+        with pytest.raises(InvalidSpec) as caught:
+            write(model)
+        assert str(caught.value) == f"model = Other() must be {allowed}"
+
+
+def test_what_looks_like_a_model_of_keras_is_read_by_the_engine(monkeypatch):
+    class Model:
+        layers = fit = None
+
+    read, model = [], Model()
+
+    def engine(name):
+        return types.SimpleNamespace(read=lambda given: read.append((name, given)) or known)
+
+    known = types.SimpleNamespace(layers={"a": Target()}, variables={"a/w": Target()})
+    monkeypatch.setattr(targets.importlib, "import_module", engine)
+    assert targets.layers(model) is known.layers
+    assert targets.parameters(model) is known.variables
+    assert read == [("refreeze.keras.model", model)] * 2
 
 
 @pytest.mark.engine

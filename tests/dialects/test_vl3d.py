@@ -199,6 +199,7 @@ def test_the_handlers_take_a_strategy_with_or_without_its_type():
     )
     named = handle_random_freezing(("a", "b"), [0, 4], strategy | {"type": "random"})
     assert named == handle_random_freezing(("a", "b"), [0, 4], strategy)
+    assert named == handle_random_freezing(("a", "b"), [0, 4], strategy, 0)
 
 
 STRATEGY = spec()["strategy"]
