@@ -12,7 +12,7 @@ from functools import cache
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from refreeze import Inexpressible, InvalidSpec, NeedsModel, UnknownName
+from refreeze import Inexpressible, InvalidSpec, NeedsModel, UnknownName, segments
 from refreeze.conformance.catalogue import CASES
 from refreeze.convert import convert, targets
 from refreeze.dialects import dialect
@@ -129,6 +129,16 @@ def test_what_composer_says_is_said_in_composer(count, total, start, level):
     source = configuration({"freeze_start": start, "freeze_level": level}, "composer")
     found = convert(source, "composer", names, total=total)
     assert frozen(found, "composer", total, names) == frozen(source.config, "composer", total, names)
+
+
+def test_learning_rates_of_vl3d_are_said_in_vl3d():
+    rates = [([0, 4], 0.5), ([4, 6], 0.25), ([6, 8], None)]
+    source = configuration(
+        [{"layers": ["a"], "training_interval": span, "initial_learning_rate": rate} for span, rate in rates], "vl3d"
+    )
+    found = configuration(convert(source, "vl3d", ["a", "b"], total=9), "vl3d")
+    assert segments(found.policy(["a", "b"], total=9), 9) == segments(source.policy(["a", "b"], total=9), 9)
+    assert [segment.learning_rate for segment in segments(found.policy(total=9), 9)] == [0.5, 0.25, None]
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

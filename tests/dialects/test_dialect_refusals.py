@@ -237,12 +237,16 @@ REFUSED = {
     ],
     "stop_after": [
         ({"part": ["a"]}, ONE_OF + "stop"),
+        ({"part": ["x"], "stop_training_after": 1}, "part: unknown 'x'"),
+        ({"part": ["a"], "train_text_encoder_frac": "3/2"}, "train_text_encoder_frac = '3/2' must be in [0, 1], as "),
         (
             {"part": ["a"], "stop_training_after": 1, "stop_training_after_unit": "HOUR"},
             "stop_training_after_unit = 'HOUR' must be one of",
         ),
     ],
     "two_phase": [
+        ([], "config = [] must be object"),
+        ({"freeze_layers": ["x"]}, "freeze_layers: unknown 'x'"),
         ({"freeze_layers": 5}, "freeze_layers = 5 must be in 1..4"),
         ({"freeze_layers": 1, "Freeze_Epoch": 9, "UnFreeze_Epoch": 8}, "UnFreeze_Epoch = 8 must be >= Freeze_Epoch, 9"),
     ],
@@ -280,6 +284,7 @@ REFUSED = {
         ([], "config = [] must be object"),
         ({"ft_schedule": []}, "ft_schedule = [] must be object"),
         ({0: PHASE, "0": PHASE}, "ft_schedule = [(0, "),
+        ({"ft_schedule": {True: PHASE}}, "ft_schedule = {True: {'params': ['a']}} must be an object whose keys are st"),
         ({0: PHASE, 2: PHASE}, "ft_schedule = ['0', '2'] must be the numbers of phases from 0, with no"),
         ({0: PHASE, 1: {"params": ["b"]}}, "ft_schedule.0.max_transition_epoch = -1 must be an epoch; "),
         ({0: {"params": ["("]}}, "ft_schedule.0.params = '(' must be a name, or a regular expression ("),
@@ -337,6 +342,8 @@ def test_the_schema_rejects_what_the_types_reject(name, config, message):
             {"lisa_n_layers": 1, "lisa_step_interval": 1, "lisa_layers_attribute": "model.layers"},
             "layers[0] = ",
         ),
+        ("lightning", {"backbone": ["b"], "batch_norm": ["b/n"]}, "batch_norm = ['b', 'b/n']"),
+        ("lightning", {"backbone": ["b", "c"], "batch_norm": ["c*"]}, "batch_norm[0] = 'c*'"),
         ("two_phase", {"freeze_layers": 1}, "freeze_layers = 1"),
         ("dino", {"freeze_last_layer": 1}, "names = 'last_layer'"),
         ("lisa", LISA | {"layers": ["h0"], "always_on": ["h0/x"]}, "always_on = ['h0', 'h0/x'] "),
@@ -349,6 +356,18 @@ def test_what_says_something_only_with_names_needs_them(name, config, message):
     with pytest.raises(NeedsModel, match="can be resolved only with") as caught:
         dialect(name).policy(config, total=9)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "names"),
+    [
+        ("lightning", {"backbone": ["b", "c"], "batch_norm": ["c*"]}, {"b", "c"}),  # a pattern, of names that there are
+        ("two_phase", {"freeze_layers": ["a"], "Freeze_Epoch": 0}, {"a"}),
+        ("stop_after", {"part": ["a"], "stop_training_after": 1, "stop_training_after_unit": "NEVER"}, {"a"}),
+    ],
+)
+def test_what_a_configuration_chooses_is_mentioned_even_if_it_is_never_frozen(name, config, names):
+    assert dialect(name).policy(config, ("a", "b", "c", "d"), total=9).names == names
 
 
 @pytest.mark.parametrize(

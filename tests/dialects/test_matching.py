@@ -26,8 +26,9 @@ def test_another_process_finds_the_same(monkeypatch, text):
 @pytest.mark.parametrize("text", FOR_EVER)
 def test_one_that_would_never_end_is_an_error_in_time(monkeypatch, text):
     monkeypatch.setattr("refreeze.dialects.fts.MOST_SECONDS", 0.3)
-    with pytest.raises(InvalidSpec, match="a regular expression that takes less time"):
+    with pytest.raises(InvalidSpec, match="a regular expression that takes less time") as caught:
         dialect("fts").policy({0: {"params": [text]}}, ["a" * 60 + "!"], total=3)
+    assert (caught.value.where, caught.value.value) == ("ft_schedule.0.params", text)
 
 
 def test_one_that_is_matched_in_another_process_has_its_time(monkeypatch):

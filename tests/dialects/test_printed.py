@@ -73,6 +73,32 @@ def test_a_misspelt_key_is_refused(name, config):
 
 
 @pytest.mark.parametrize(
+    ("name", "file", "kept"),
+    [
+        (
+            "lisa",
+            {"base_model": "m", "lisa_n_layers": 1, "lisa_interval_steps": 2, "epochs": 3, "seed": 3}
+            | {"layers": ["a"], "always_on": ["b"], "variant": "axolotl", "lisa_layers_attribute": None},
+            {"n_layers": 1, "step_interval": 2, "layers": ["a"], "always_on": ["b"], "seed": 3, "variant": "axolotl"},
+        ),
+        (
+            "badam",
+            {"use_badam": True, "badam_switch_interval": 2, "seed": None, "include_embedding": True, "stage": "sft"},
+            {"switch_mode": "ascending", "switch_block_every": 2, "include_embedding": True},
+        ),
+    ],
+)
+def test_of_a_whole_file_the_keys_of_the_dialect_are_kept(name, file, kept):
+    assert dialect(name).unwrap(file) == kept
+
+
+def test_the_rates_of_luxonis_are_of_the_layers_in_a_node():
+    node = {"name": "body", "freezing": {"active": True, "unfreeze_after": 2, "lr_after_unfreeze": 0.5}}
+    rates = dialect("luxonis").learning_rates([node], ["body/a", "body/b", "head"], total=5)
+    assert [rates.learning_rates_at(epoch) for epoch in (1, 2)] == [{}, {"body/a": 0.5, "body/b": 0.5}]
+
+
+@pytest.mark.parametrize(
     ("interval", "path", "unit"),
     [
         ("lisa_interval_steps", "model.layers", "model/layers/0"),
