@@ -18,7 +18,7 @@ import tensorflow as tf
 from refreeze.keras import private
 from refreeze.keras.batchnorm import Mode, chosen
 from refreeze.keras.conditions import Condition
-from refreeze.keras.masking import Masking
+from refreeze.keras.masking import Constraint, Masking, Regularizer
 from refreeze.keras.specialised import Boolean, Programs
 
 
@@ -185,11 +185,11 @@ class MaskedStep(Masking):
 
         return call
 
-    def _regularizer(self, plain: Callable[[Any], Any], trains: Condition) -> Callable[[Any], Any]:
-        return lambda value: self._when(trains, lambda: plain(value), lambda: tf.zeros_like(plain(value)))
+    def _regularizer(self, plain: Callable[[Any], Any], trains: Condition) -> Regularizer:
+        return Regularizer(lambda x: self._when(trains, lambda: plain(x), lambda: tf.zeros_like(plain(x))))
 
-    def _constraint(self, plain: Callable[[Any], Any], trains: Condition) -> Callable[[Any], Any]:
-        return lambda value: self._when(trains, lambda: plain(value), lambda: tf.identity(value))
+    def _constraint(self, plain: Callable[[Any], Any], trains: Condition) -> Constraint:
+        return Constraint(lambda x: self._when(trains, lambda: plain(x), lambda: tf.identity(x)))
 
     def _apply(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         def apply(grads: Any, trainable_variables: Any = None) -> None:

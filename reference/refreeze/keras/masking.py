@@ -7,10 +7,28 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import keras
+
 from refreeze.keras.batchnorm import MODES, BatchNorms, Mode
 from refreeze.keras.conditions import Condition, Conditions
 from refreeze.keras.flags import Flags
 from refreeze.keras.model import ModelTree
+
+
+class _Function:
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def __call__(self, value: Any) -> Any:
+        return self._function(value)
+
+
+class Regularizer(_Function, keras.regularizers.Regularizer):
+    """A regularizer that is a function; old releases of Keras, such as 3.10, take no plain one."""
+
+
+class Constraint(_Function, keras.constraints.Constraint):
+    """A constraint that is a function; old releases of Keras, such as 3.10, take no plain one."""
 
 
 class Masking:

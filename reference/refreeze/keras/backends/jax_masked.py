@@ -27,7 +27,7 @@ from refreeze.keras import backends, private
 from refreeze.keras import optimizer as optimizers
 from refreeze.keras.batchnorm import Mode, chosen
 from refreeze.keras.conditions import Condition
-from refreeze.keras.masking import Masking
+from refreeze.keras.masking import Masking, Regularizer
 
 _log = logging.getLogger("refreeze")
 
@@ -128,8 +128,8 @@ class JaxMaskedStep(Masking):
             return value if condition else otherwise
         return jax.lax.select(self._told[condition.number], value, otherwise)
 
-    def _regularizer(self, plain: Callable[[Any], Any], trains: Condition) -> Callable[[Any], Any]:
-        return lambda value: self._when(trains, penalty := plain(value), jax.numpy.zeros_like(penalty))
+    def _regularizer(self, plain: Callable[[Any], Any], trains: Condition) -> Regularizer:
+        return Regularizer(lambda value: self._when(trains, penalty := plain(value), jax.numpy.zeros_like(penalty)))
 
     def _mode_of(self, layer: Any, by_batch: Condition, moves: Condition) -> Callable[[Callable[[Mode], Any]], Any]:
         own = {*map(id, private.made_to_train(layer))}
