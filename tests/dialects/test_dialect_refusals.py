@@ -31,6 +31,7 @@ TWO = [["stem"], ["head"]]
 LISA = {"n_layers": 2, "step_interval": 5, "always_on": ["embed", "head"], "seed": 7}
 PHASE = {"params": ["a"]}
 ACTIVE = {"active": True}
+FREEZER = "lighter.callbacks.Freezer"
 ONE_OF = "config = {} must be an object with exactly one of "
 REFUSED = {
     "vl3d": [
@@ -69,7 +70,7 @@ REFUSED = {
             ([{"_target_": odd}, {"names": "head.b"}], f"callbacks[0]._target_ = {odd!r} must be a string")
             for odd in (["lighter.callbacks.Freezer"], None, True, {})
         ),
-        ([{"_target_": "a.B"}], "callbacks = ['a.B'] must be callbacks of which one at least is a lighter.c"),
+        ([{"_target_": "a.B"}], "callbacks = ['a.B'] must be callbacks of which one at least is a " + FREEZER),
         ([{"names": ["head.x", "hed.b"]}], "freezers[0].names: unknown 'head.x' (did you mean 'head.w', "),
         ([{"names": "head.b", "except_names": "hed.w"}], "freezers[0].except_names: unknown 'hed.w'"),
         ([{"name_starts_with": ["enc", "x"]}], "freezers[0].name_starts_with = 'x' matches no name"),
@@ -185,7 +186,10 @@ REFUSED = {
         ({"epochs": [1, 1, 1]}, "epochs = [1, 1, 1] must be one number, or 4: one per stage but the last"),
         ({"epochs": [1] * 5}, "epochs = [1, 1, 1, 1, 1] must be one number, or 4: one per stage but the last"),
         ({"epochs": 1, "new": ["lstm3"]}, "new: unknown 'lstm3' (did you mean 'lstm2', 'lstm1'?)"),
-        ({"epochs": 1, "new": ["embed"], "layers": ["lstm1"]}, "new: unknown 'embed'; known are lstm1"),
+        (
+            {"epochs": 1, "new": ["softmax", "embed"], "layers": ["lstm1"]},
+            "new: unknown 'softmax', 'embed'; known are ",
+        ),
         ({"epochs": 1, "learning_rate": float("inf")}, "learning_rate = inf must be float <= 1.79"),
         ({"epochs": 1, "initial_learning_rate": float("inf")}, "initial_learning_rate = inf must be float <= 1"),
     ],
@@ -236,6 +240,7 @@ REFUSED = {
         ({"freeze_updates": {"modules": {"a": [1]}}}, "freeze_updates.modules"),
     ],
     "stop_after": [
+        ([], "config = [] must be object"),
         ({"part": ["a"]}, ONE_OF + "stop"),
         ({"part": ["x"], "stop_training_after": 1}, "part: unknown 'x'"),
         ({"part": ["a"], "train_text_encoder_frac": "3/2"}, "train_text_encoder_frac = '3/2' must be in [0, 1], as "),
@@ -263,6 +268,7 @@ REFUSED = {
         ({"model": {"nodes": ["a"]}}, "nodes[0] = 'a' must be object"),
     ],
     "recorded": [
+        ({"decisions": [[0, []], [0, ["a"]]]}, "decisions = [0, 0] must be ticks that begin with 0 and increase "),
         ({"decisions": [[1, []]]}, "decisions = [1] must be ticks that begin with 0 and increase "),
         ({"decisions": [[0, ["a", "a"]]]}, "decisions[0] = ['a', 'a'] must be distinct names"),
         ({"decisions": [[0, ["x"]]]}, "decisions: unknown 'x'"),
@@ -342,6 +348,14 @@ def test_the_schema_rejects_what_the_types_reject(name, config, message):
             {"lisa_n_layers": 1, "lisa_step_interval": 1, "lisa_layers_attribute": "model.layers"},
             "layers[0] = ",
         ),
+        ("chain_thaw", {"epochs": 1, "layers": ["b"], "new": ["b/1"]}, "new = ['b', 'b/1']"),
+        ("gradual", {"groups": [["a"], ["a/b"]]}, "groups = ['a', 'a/b']"),
+        ("gradual", {"groups": [{"each": "b*"}]}, "groups[0] = 'b*'"),
+        (
+            "vl3d",
+            [VL3D, VL3D | {"layers": ["a/b"]}],
+            "freeze_training = ['a', 'a/b'] ",
+        ),
         ("lightning", {"backbone": ["b"], "batch_norm": ["b/n"]}, "batch_norm = ['b', 'b/n']"),
         ("lightning", {"backbone": ["b", "c"], "batch_norm": ["c*"]}, "batch_norm[0] = 'c*'"),
         ("two_phase", {"freeze_layers": 1}, "freeze_layers = 1"),
@@ -361,13 +375,22 @@ def test_what_says_something_only_with_names_needs_them(name, config, message):
 @pytest.mark.parametrize(
     ("name", "config", "names"),
     [
-        ("lightning", {"backbone": ["b", "c"], "batch_norm": ["c*"]}, {"b", "c"}),  # a pattern, of names that there are
+        ("lightning", {"backbone": ["a", "b"], "batch_norm": ["b*"]}, {"a", "b/1", "b/2"}),
+        ("chain_thaw", {"epochs": 1, "layers": ["b"], "new": ["b/1"]}, {"b/1", "b/2"}),
+        ("chain_thaw", {"epochs": 1, "layers": ["b"], "new": ["*1"]}, {"b/1", "b/2"}),
+        ("gradual", {"groups": [{"each": "b/*"}, ["a"]]}, {"a", "b/1", "b/2"}),
         ("two_phase", {"freeze_layers": ["a"], "Freeze_Epoch": 0}, {"a"}),
         ("stop_after", {"part": ["a"], "stop_training_after": 1, "stop_training_after_unit": "NEVER"}, {"a"}),
     ],
 )
 def test_what_a_configuration_chooses_is_mentioned_even_if_it_is_never_frozen(name, config, names):
-    assert dialect(name).policy(config, ("a", "b", "c", "d"), total=9).names == names
+    assert dialect(name).policy(config, ("a", "b/1", "b/2", "c"), total=9).names == names
+
+
+def test_a_layer_that_two_nodes_have_is_refused():
+    nodes = [{"name": name, "freezing": ACTIVE} for name in ("b", "b/1")]
+    with pytest.raises(InvalidSpec, match=r"^nodes = .* must be distinct names"):
+        dialect("luxonis").policy(nodes, ["b/1", "b/2"], total=3)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,27 @@ def test_a_misspelt_key_is_refused(name, config):
             {"use_badam": True, "badam_switch_interval": 2, "seed": None, "include_embedding": True, "stage": "sft"},
             {"switch_mode": "ascending", "switch_block_every": 2, "include_embedding": True},
         ),
+        (
+            "updates",
+            {"encoder_conf": {"freeze_finetune_updates": 3, "x": 1}, "modules": ["a"], "boundary": ">", "y": 1},
+            {"modules": ["a"], "freeze_finetune_updates": 3, "boundary": ">"},
+        ),
+        (
+            "updates",
+            {"model": {"w2v_freezing_updates": 3, "x": 1}, "modules": ["a"], "boundary": ">", "y": 1},
+            {"w2v_freezing_updates": 3, "modules": ["a"], "boundary": ">"},
+        ),
+        ("updates", {"model": {"warmup_steps": 3}}, {"model": {"warmup_steps": 3}}),  # of transformers: not in a part
+        (
+            "stop_after",
+            {"a": {"stop_training_after": 2, "x": 1}, "b": {"stop_training_after_unit": "STEP"}},
+            {"part": ["a"], "stop_training_after_unit": "NEVER", "stop_training_after": 2},
+        ),
+        (
+            "stop_after",
+            {"a": {"stop_training_after": 2}, "b": {"stop_training_after": 3, "stop_training_after_unit": "STEP"}},
+            {"part": ["b"], "stop_training_after_unit": "STEP", "stop_training_after": 3},
+        ),
     ],
 )
 def test_of_a_whole_file_the_keys_of_the_dialect_are_kept(name, file, kept):
