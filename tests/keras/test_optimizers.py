@@ -128,6 +128,7 @@ def test_slots_that_cannot_be_told_apart_are_refused_for_reset_unfrozen_alone() 
     assert int(model.optimizer.iterations) == STEPS
 
 
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none")
 def test_an_optimizer_of_several_optimizers_is_refused() -> None:
     several = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1)), name="several")
     with pytest.raises(Unsupported, match="'several' holds several optimizers; a schedule needs a single one"):
