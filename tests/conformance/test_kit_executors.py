@@ -1,7 +1,6 @@
 """Execution laws: right executors keep them, wrong ones break those that they should, and ones at fault are told so."""
 
 import functools
-import importlib
 import json
 import os
 import shlex
@@ -62,8 +61,6 @@ def adapter_of(name):
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_executor_passes(name):
-    if name == "the engine, auto" and importlib.import_module("tensorflow").__version__ < "2.21":
-        pytest.skip("TensorFlow before 2.21 rounds a normalization of the masked step otherwise, in the last bit")
     found = [run_check(adapter_of(name), check, CHOSEN) for check in on_keras()]
     assert [(result.law, result.failure) for result in found if result.verdict != "holds"] == []
 
