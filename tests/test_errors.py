@@ -72,10 +72,10 @@ ERRORS = [
         {"dialect": "gradual", "unit": "epoch", "tick": 4, "what": "'a' frozen", "names": ("a",)},
     ),
     (
-        errors.ScheduleMismatch(3, ["a"], None),
+        errors.ScheduleMismatch(3, ["a"], ["b"]),
         "schedule-mismatch",
-        "the schedules differ at tick 3: recorded ['a'], given None",
-        {"tick": 3, "recorded": ["a"], "given": None},
+        "the schedules differ at tick 3: recorded ['a'], given ['b']",
+        {"tick": 3, "recorded": ["a"], "given": ["b"]},
     ),
     (
         errors.CheckpointError("out/epoch-00000002.npz", "is damaged"),
