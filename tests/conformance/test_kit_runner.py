@@ -19,7 +19,7 @@ from refreeze.conformance.adapters import load
 from refreeze.conformance.catalogue import checks, laws
 from refreeze.conformance.causes import cause, same_mistake
 from refreeze.conformance.cli import register
-from refreeze.conformance.laws import Broken, reference_answer
+from refreeze.conformance.laws import Broken, check_case, reference_answer
 from refreeze.conformance.protocol import Fault, UnsupportedRequest, segments_request
 from refreeze.conformance.runner import PROFILES, Profile, replay, run, run_check
 from refreeze.errors import ScheduleError
@@ -298,6 +298,19 @@ def test_a_case_of_wrong_parts_is_an_error(law, changes, wrong):
     with pytest.raises(InvalidSpec) as caught:
         replay(load("brute_force:respond"), checks(dialects=["vl3d"], only=[law]), RIGHT_CASE | changes)
     assert wrong in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ({"names": {"stem"}}, "case.names = {'stem'} must be plain data, as in JSON"),
+        ({"from": -1}, "case = {'from': -1} must be a case (Expected `int` >= 0 - at `$.from`)"),
+    ],
+)
+def test_a_case_that_is_none_is_an_error_with_the_place(case, message):
+    with pytest.raises(InvalidSpec) as caught:
+        check_case(case)
+    assert str(caught.value) == message
 
 
 def test_the_report_is_json(wrong_module, tmp_path):
