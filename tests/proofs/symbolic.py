@@ -3,11 +3,15 @@
 An unknown is a ``Num``, which the code adds, divides and compares like an integer. Where the code asks whether a
 comparison is true, the run splits into the paths where it is and where it is not, as far as Z3 finds such numbers. If
 the law holds at the end of every path, it holds for all numbers. If not, Z3 gives numbers for which it fails.
+
+How long Z3 takes depends on the numbers that it gives to terms, and so on all that was made and freed before: seconds,
+or for ever, which no limit of its own ends. So each proof has a context of its own, and no garbage is collected in it.
 """
 
 from __future__ import annotations
 
 import builtins
+import gc
 import inspect
 import math
 import sys
@@ -37,9 +41,9 @@ class _Run:
 
     now: _Run
 
-    def __init__(self, answers: tuple[bool, ...]) -> None:
+    def __init__(self, answers: tuple[bool, ...], context: z3.Context) -> None:
         self.answers, self.others, self.asked = answers, [], 0
-        self.solver, self.divisions = z3.Solver(), {}
+        self.context, self.solver, self.divisions = context, z3.Solver(ctx=context), {}
         self.solver.set("rlimit", EFFORT)
 
     def possible(self, term: z3.BoolRef) -> bool:
@@ -65,7 +69,7 @@ class _Run:
             return whole, rest
         key = (rest.get_id(), b.get_id())
         if key not in self.divisions:
-            q, r = z3.FreshInt("q"), z3.FreshInt("r")
+            q, r = z3.FreshInt("q", self.context), z3.FreshInt("r", self.context)
             self.solver.add(rest == q * b + r, r >= 0, r < b)
             for q1, r1, rest1, b1 in self.divisions.values():
                 if b1.eq(b):  # follows from the line above, but by products, in which Z3 may lose its way
@@ -92,14 +96,15 @@ class _Run:
 def _multiple(a: z3.ArithRef, b: z3.ArithRef) -> tuple[z3.ArithRef, z3.ArithRef]:
     """Return c and d with a = b * c + d, as far as ``a``, written as a sum of products, shows it."""
     a = z3.simplify(a, som=True)
-    whole, rest = [z3.IntVal(0)], [z3.IntVal(0)]
+    zero, one = z3.IntVal(0, a.ctx), z3.IntVal(1, a.ctx)
+    whole, rest = [zero], [zero]
     for part in a.children() if z3.is_add(a) else [a]:
         factors = part.children() if z3.is_mul(part) else [part]
         place = next((place for place, factor in enumerate(factors) if factor.eq(b)), None)
         if place is None:
             rest.append(part)
         else:
-            whole.append(z3.Product([z3.IntVal(1), *factors[:place], *factors[place + 1 :]]))
+            whole.append(z3.Product([one, *factors[:place], *factors[place + 1 :]]))
     return z3.simplify(z3.Sum(whole)), z3.simplify(z3.Sum(rest))
 
 
@@ -117,8 +122,8 @@ def _term(value: Any) -> z3.ArithRef | None:
     if isinstance(value, Num):
         return value.term
     if isinstance(value, Fraction):
-        return z3.RealVal(str(value))
-    return z3.IntVal(value) if isinstance(value, int) else None
+        return z3.RealVal(str(value), _Run.now.context)
+    return z3.IntVal(value, _Run.now.context) if isinstance(value, int) else None
 
 
 def _operator(of: Callable[[Any, Any], Any], swapped: bool = False) -> Any:
@@ -223,6 +228,17 @@ def _type(value: object) -> type:
 
 
 @contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
 def _unknowns_allowed() -> Iterator[None]:
     """Let the code that is under proof take a ``Num`` for an integer where it looks at types: nothing else changes."""
     names = {"int": _KINDS[int], "float": _KINDS[float], "type": _type}
@@ -244,11 +260,12 @@ def prove(law: Callable[..., None]) -> int:
     in [least, 1].
     """
     least = {name: parameter.default for name, parameter in inspect.signature(law).parameters.items()}
-    unknowns = {n: z3.Real(n) if isinstance(v, Fraction) else z3.Int(n) for n, v in least.items()}
+    context = z3.Context()
+    unknowns = {n: (z3.Real if isinstance(v, Fraction) else z3.Int)(n, context) for n, v in least.items()}
     todo, done = [()], 0
-    with _unknowns_allowed():
+    with _unknowns_allowed(), _no_garbage_collected():
         while todo:
-            run = _Run.now = _Run(todo.pop())
+            run = _Run.now = _Run(todo.pop(), context)
             run.solver.add(*(unknowns[n] >= _term(v) for n, v in least.items() if v is not None))
             run.solver.add(*(unknowns[n] <= 1 for n, v in least.items() if isinstance(v, Fraction)))
             try:
