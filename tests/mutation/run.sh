@@ -5,11 +5,10 @@ set -eu
 cd "$(dirname "$0")/../.."
 part=${1:-core}
 [ $# -eq 0 ] || shift
-config="$(pwd)/tests/mutation/$part.toml"
 rm -rf build/mutation && mkdir -p build/mutation
 cp -r tests LICENSE README.md CONTRIBUTING.md docs examples benchmarks build/mutation
 cp -r reference build/mutation/src  # mutmut finds sources in src alone
-cat pyproject.toml "$config" > build/mutation/pyproject.toml
+cat pyproject.toml tests/mutation/common.toml "tests/mutation/$part.toml" > build/mutation/pyproject.toml
 cd build/mutation
 export HYPOTHESIS_PROFILE=mutants
 mutmut run --max-children "${MUTMUT_CHILDREN:-2}" "$@"
