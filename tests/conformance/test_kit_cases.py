@@ -134,7 +134,7 @@ CORNERS = [
     ("vl3d", "overlapping specifications", lambda r: any(
         max(x["training_interval"][0], y["training_interval"][0]) < min(x["training_interval"][1], y["training_interval"][1])
         for x, y in itertools.combinations(specs(r), 2)), 20),
-    ("vl3d", "a learning rate", lambda r: any("initial_learning_rate" in s for s in specs(r)), 15),
+    ("vl3d", "a learning rate", lambda r: any("initial_learning_rate" in s for s in specs(r)), 20),
     ("vl3d", "different learning rates", lambda r: len({s.get("initial_learning_rate") for s in specs(r)} - {None}) > 1, 4),
     ("vl3d", "rates that meet only from total on", lambda r: rates_at_one_tick(r) and bool(boundaries(r) or not r["total"]), 1),
     ("vl3d", "all layers", lambda r: any(s["layers"] in ("all", "all_reverse") for s in specs(r)), 15),

@@ -353,7 +353,7 @@ def test_the_report_is_json(wrong_module, tmp_path):
             ["--write-known", "new.toml", "--replay", "{}", "--law", "RR-1"],
             "--write-known = 'new.toml' must be left out with",
         ),
-        (["--timeout", "inf"], "86400"),
+        (["--timeout", "inf"], "Input should be less than or equal to 86400"),
     ],
     ids=str,
 )
