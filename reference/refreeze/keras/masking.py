@@ -24,11 +24,11 @@ class _Function:
 
 
 class Regularizer(_Function, keras.regularizers.Regularizer):
-    """A regularizer that is a function; old releases of Keras, such as 3.10, take no plain one."""
+    """A regularizer that is a function: Keras 3.13 takes no plain one."""
 
 
 class Constraint(_Function, keras.constraints.Constraint):
-    """A constraint that is a function; old releases of Keras, such as 3.10, take no plain one."""
+    """A constraint that is a function: Keras 3.13 takes no plain one."""
 
 
 class Masking:
