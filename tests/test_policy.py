@@ -147,6 +147,13 @@ def test_changes_are_the_state_at_the_start_and_at_each_boundary_in_order(expres
     assert list(policy.changes(start, stop)) == [(tick, policy.at(tick)) for tick in listed]
 
 
+@pytest.mark.parametrize(
+    ("start", "stop", "listed"), [(0, 9, [2, 4]), (2, 9, [4]), (4, 9, []), (0, 2, []), (0, 4, [2]), (5, 9, [])]
+)
+def test_the_ends_of_a_policy_are_boundaries_between_others_alone(start, stop, listed):
+    assert [*during(always(["a"]), 2, 4).boundaries(start, stop)] == listed
+
+
 @given(expressions())
 def test_a_policy_is_a_value_that_prints_as_the_expression_that_makes_it(expression):
     policy, twin = policy_of(expression), policy_of(expression)

@@ -226,7 +226,7 @@ class _Together(Policy):
         frozen, freezing, inferring = set[str](), Counter[str](), Counter[str]()
         if not self.policies:
             yield start, SILENT
-        for tick, now in groupby(heapq.merge(*self._numbered(start, stop), key=itemgetter(0)), itemgetter(0)):
+        for tick, now in groupby(heapq.merge(*self._numbered(start, stop)), itemgetter(0)):
             rates = set[float]()
             for _, number, state in now:
                 before, states[number] = states[number], state
