@@ -147,6 +147,15 @@ def test_changes_are_the_state_at_the_start_and_at_each_boundary_in_order(expres
     assert list(policy.changes(start, stop)) == [(tick, policy.at(tick)) for tick in listed]
 
 
+@pytest.mark.parametrize("combine", [union, override])
+def test_inference_mode_ends_with_the_last_policy_that_asks_for_it(combine):
+    both = during(inference_mode(["a", "b"]), 1, 3)
+    policy = combine(both, during(inference_mode(["b"]), 2, 4), always(["a"]))
+    modes = [set(), {"a", "b"}, {"a", "b"}, {"b"}, set()]
+    assert [{*state.bn_frozen} for _, state in policy.changes(0, 9)] == modes
+    assert [{*policy.at(tick).bn_frozen} for tick in range(5)] == modes
+
+
 @pytest.mark.parametrize(
     ("start", "stop", "listed"), [(0, 9, [2, 4]), (2, 9, [4]), (4, 9, []), (0, 2, []), (0, 4, [2]), (5, 9, [])]
 )

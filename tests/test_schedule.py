@@ -23,6 +23,7 @@ from refreeze import (
     during,
     in_epochs,
     in_steps,
+    inference_mode,
     operations,
     override,
     rate,
@@ -353,6 +354,31 @@ def test_more_than_a_million_boundaries_are_refused_before_any_state_is_asked_fo
     assert calls.count("at") == 0
     assert calls.count("boundary") == 10**6 + 1
     assert len(segments(during(always(["a"]), 10**17, 10**18 - 1), 10**18)) == 3
+
+
+@pytest.mark.parametrize(("total", "allowed"), [(6, True), (7, False)])
+def test_as_many_boundaries_as_are_allowed_are_computed(monkeypatch, total, allowed):
+    monkeypatch.setattr("refreeze.schedule.MOST_BOUNDARIES", 5)
+    policy = round_robin(["a", "b"], 1, 1)
+    if allowed:
+        assert len(segments(policy, total)) == 6
+    else:
+        with pytest.raises(InvalidSpec, match="at most 5 boundaries"):
+            segments(policy, total)
+
+
+@pytest.mark.parametrize(("most", "allowed"), [(4, True), (3, False)])
+def test_the_names_of_different_sets_are_counted_once(monkeypatch, most, allowed):
+    monkeypatch.setattr("refreeze.schedule.MOST_FROZEN", most)
+    both, one = always(["a", "b"]), always(["c"])
+    policy = stages((0, both), (1, one), (2, both), (3, union(one, inference_mode(["d"]))))
+    if allowed:
+        assert [len(s.frozen) for s in segments(policy, 4)] == [2, 1, 2, 1]
+    else:
+        with pytest.raises(InvalidSpec) as caught:
+            segments(policy, 4)
+        said = "total = 4 must be a run whose different frozen sets have together at most 3 names"
+        assert str(caught.value) == said
 
 
 def test_a_cut_begins_at_the_first_tick_if_nothing_else_is_said():

@@ -11,7 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 from refreeze import InvalidSpec, always
-from refreeze.dialects import BUILT_IN, Dialect, dialect, dialects, lighter
+from refreeze.dialects import BUILT_IN, Dialect, Run, dialect, dialects, lighter
 from refreeze.plan import configuration
 
 
@@ -103,6 +103,12 @@ def test_an_unknown_dialect_is_an_error_that_lists_the_known(install, name):
             ask(name)
 
 
+def test_an_epoch_is_a_step_if_nothing_else_is_said():
+    asked = dataclasses.replace(dialect("gradual"), rates=lambda config, names, run: run, build=lambda *of: of[-1])
+    for ask in (asked.policy, asked.learning_rates):
+        assert ask({}, total=3) == Run(total=3, steps_per_epoch=1)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -139,6 +145,7 @@ def test_a_schema_says_what_it_is_of_and_what_it_cannot_say():
         "required": ["dialect", "config"],
         "additionalProperties": False,
     }
+    assert dataclasses.replace(dialect("gradual"), config=dict[str, int]).file_schema()["$defs"] == {}
 
 
 def is_valid(name, file):
