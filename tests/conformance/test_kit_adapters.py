@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import shlex
 import sys
 import time
@@ -26,7 +27,7 @@ from refreeze.conformance.protocol import (
 )
 from refreeze.conformance.reference import respond as respond_rightly
 from refreeze.conformance.runner import run
-from refreeze.conformance.transports import ANSWER_LIMIT, STDERR_KEPT
+from refreeze.conformance.transports import ANSWER_LIMIT, STDERR_KEPT, InProcess, Subprocess
 
 FAULTY = Path(__file__).with_name("faulty.py")
 CHECKS = checks(dialects=["vl3d"], only=["SCH-1", "RR-2"])
@@ -124,6 +125,42 @@ def test_a_program_cannot_hold_up_the_kit_nor_fill_its_memory(script, request_, 
     assert len(adapter._transport._said) <= STDERR_KEPT
     while running(adapter._transport._process.pid):  # what was killed ends when the system gets round to it
         assert time.perf_counter() - began < 60
+
+
+def test_what_a_program_has_not_read_yet_comes_before_the_next_request():
+    program = (
+        "import sys, time; print('1', flush=True); time.sleep(0.3); [print(len(l), flush=True) for l in sys.stdin]"
+    )
+    asked = Subprocess([sys.executable, "-c", program])
+    assert asked.send(b"x" * 10**6, 20) == b"1"
+    assert asked.send(b"y", 20) == b"1000001"
+    assert asked.send(b"z", 20) == b"2"
+    asked.close()
+
+
+def test_a_pipe_that_is_full_after_all_is_tried_again(monkeypatch):
+    asked = Subprocess(["cat"])
+    write, refused = os.write, []
+
+    def full(file, data):
+        if file == asked._stdin and not refused:
+            refused.append(data)
+            raise BlockingIOError
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", full)
+    assert asked.send(b"a", 20) == b"a"
+    assert refused == [b"a\n"]
+    asked.close()
+
+
+def test_a_function_that_hangs_is_not_asked_again():
+    asked = InProcess(lambda request: time.sleep(2))
+    with pytest.raises(Fault, match=r"^timeout: no answer in 0\.1 s$") as first:
+        asked.send(b"{}", 0.1)
+    with pytest.raises(Fault) as again:
+        asked.send(b"{}", 20)
+    assert again.value is first.value
 
 
 def test_a_line_of_the_longest_size_is_read():

@@ -106,6 +106,14 @@ def test_a_timeline_has_five_names():
     assert {"  and 2 names more", "  a                    #..   ###"} <= {*shown(found)}
 
 
+def test_where_an_answer_has_no_segment_nothing_is_frozen():
+    case = {"request": segments_request("vl3d", ["a"], [{"layers": ["a"], "training_interval": [0, 3]}], 3)}
+    late = {"segments": [{"start": 1, "stop": 3, "frozen": ["a"]}]}
+    found = replay(load(lambda request: {"id": request["id"], **late}), checks(dialects=["vl3d"], only=["SCH-3"]), case)
+    found.profile = "quick"
+    assert "  a                    .##   ###" in shown(found)
+
+
 def test_a_fault_before_the_first_request_is_told():
     found = Report("mine", "schedule", "quick", 0, fault=Fault("not-started", "no such program"))
     assert shown(found)[-1] == "the adapter is at fault: not-started: no such program"

@@ -106,6 +106,35 @@ def test_steps_of_any_optimizer_that_holds_the_parameters_are_seen():
     assert all(first.step.gradients.values())
 
 
+def test_what_an_optimizer_keeps_that_is_no_tensor_is_seen_too():
+    class Counting(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            for parameter in self.param_groups[0]["params"]:
+                self.state[parameter]["updates"] = self.state[parameter].get("updates", 0) + 1
+
+    def train(module, make_optimizer, dialect, config, epochs, loader):
+        loop(Counting(module.parameters(), 0.1), loader, module)
+
+    slots = [call.after.slots for call in seen(train).calls]
+    assert [{name: bits for name, bits in found.items() if name.endswith(":updates")} for found in slots] == [
+        {f"{name.replace('.', '/')}:updates": count for name in PARAMETERS} for count in (b"1", b"2")
+    ]
+
+
+def test_a_module_that_is_all_frozen_trains_a_step_more_after_a_failure():
+    def train(module, make_optimizer, dialect, config, epochs, loader):
+        make_optimizer(module.requires_grad_(False).parameters())
+        for x, _ in loader:
+            module(x)
+
+    found = seen(train, STAGES | {"fail_at": 0})
+    assert (found.raised, len(found.calls)) == ("FitFailed", 1)
+    assert {name for name, bits in found.begun.weights.items() if found.afterwards.after.weights[name] != bits} == {
+        "norm/running_mean", "norm/running_var", "norm/num_batches_tracked"
+    }  # fmt: skip
+
+
 def test_another_optimizer_and_evaluation_and_copies_are_not_steps():
     def train(module, make_optimizer, dialect, config, epochs, loader):
         other, average = nn.Linear(4, 3), copy.deepcopy(module)

@@ -160,8 +160,6 @@ class Subprocess:
             self._ready.unregister(self._stdin)
 
     def _read(self) -> None:
-        if self._newline >= 0:
-            return
         chunk = os.read(self._stdout, _CHUNK)
         if not chunk and not self._received:
             raise self._crashed("it closed its output")

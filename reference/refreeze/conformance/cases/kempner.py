@@ -108,9 +108,8 @@ def repeated_stage(draw: DrawFn) -> tuple[Request, Request]:
     request = draw(requests(stages=2).filter(lambda r: active(r["config"], 99)))
     config = request["config"]
     step = draw(c.integers(0, 12).filter(lambda step: step not in starts(config)))
-    now = active(config, step) or active(config, 99)
-    if not active(config, step):
-        step = max(starts(config)) + 1
+    step = step if active(config, step) else max(starts(config)) + 1
+    now = active(config, step)
     specs = [{"module": module, "frozen": now[module]} for module in some(draw, now)]
     stages = [*config.get("freeze_schedule", []), {"start_step": step, "specs": specs}]
     stages.sort(key=lambda stage: stage["start_step"])

@@ -29,9 +29,7 @@ def listed(freezer: Freezer) -> Freezer:
     return {key: [value] if isinstance(value, str) else value for key, value in freezer.items()}
 
 
-def a_freezer(
-    draw: DrawFn, declared: list[str], when: tuple[str, ...] | None = None, entries: int = 1, strings: bool = True
-) -> Freezer:
+def a_freezer(draw: DrawFn, declared: list[str], when: tuple[str, ...] | None = None, entries: int = 1) -> Freezer:
     prefixes = [prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in declared)]
 
     def keys(kind: str, *modes: str) -> Freezer:
@@ -46,8 +44,7 @@ def a_freezer(
     spared = keys("except_", "names", "prefixes") if draw(c.BOOLEANS) else {}
     if any(is_matched(name, found) and not is_matched(name, spared, "except_") for name in declared):
         found |= spared
-    if strings:
-        found = {k: v[0] if len(v) == 1 and draw(c.BOOLEANS) else v for k, v in found.items()}
+    found = {k: v[0] if len(v) == 1 and draw(c.BOOLEANS) else v for k, v in found.items()}
     if when is None:
         when = draw(c.sampled((("until_step",), ("until_epoch",), UNTIL, (), ("start_epoch",))))
         when += draw(c.sampled(((), (), ("unfreeze_every_n_epochs",))))
