@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import EmptySelection, InvalidSpec, NeedsModel, UnknownName
-from refreeze.selectors import Each, Exactly, Glob, Layers, Names, Prefix, distinct, indexed
+from refreeze.selectors import Each, Exactly, Glob, Layers, Names, Prefix, distinct, indexed, listed
 from strategies import LAYERS
 
 NAMES = ["stem", "backbone/conv1", "backbone/conv10", "backbone/Conv2", "head"]
@@ -65,6 +65,15 @@ def test_a_selector_chooses_and_is_a_value(selector, chosen):
     assert selector(NAMES) == tuple(chosen)
     assert eval(repr(selector)) == selector == copy.copy(selector) == pickle.loads(pickle.dumps(selector))
     assert hash(eval(repr(selector))) == hash(selector)
+
+
+def test_a_tuple_that_knows_more_is_kept_as_it_is():
+    class Paths(tuple):
+        """Has the units of a model, too."""
+
+    paths = Paths("ab")
+    assert listed(paths, "names") is distinct(paths, "names") is paths
+    assert listed(iter("ab"), "names") == distinct(iter("ab"), "names") == ("a", "b")
 
 
 def test_a_list_is_kept_as_a_tuple_so_that_a_selector_can_be_a_key():

@@ -91,7 +91,7 @@ def listed(names: Iterable[str], where: str) -> tuple[str, ...]:
     >>> listed(["a", "b"], "names")
     ('a', 'b')
     """
-    found = () if isinstance(names, str) else names if isinstance(names, tuple) else tuple(names)
+    found = names if isinstance(names, tuple) else tuple(names)  # a tuple may know more, as a model's paths do
     if isinstance(names, str) or not all(isinstance(name, str) for name in found):
         raise InvalidSpec(where, names, "a list of names")
     return found

@@ -11,7 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 from refreeze import InvalidSpec, always
-from refreeze.dialects import BUILT_IN, Dialect, Run, dialect, dialects, lighter
+from refreeze.dialects import BUILT_IN, Dialect, Run, dialect, dialects, gradual, lighter
 from refreeze.plan import configuration
 
 
@@ -101,6 +101,20 @@ def test_an_unknown_dialect_is_an_error_that_lists_the_known(install, name):
     for ask in (dialect, lambda name: configuration([], name)):
         with pytest.raises(InvalidSpec, match=said):
             ask(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        ("gradual", gradual.GradualConfig(every=0), "every = 0 must be int >= 1"),
+        ("lighter", [lighter.Freezer(names=())], "freezers[0].names = () must be array of length >= 1"),
+        ("lighter", (lighter.Freezer(names="a", until_step=-1),), "freezers[0].until_step = -1 must be int >= 0"),
+    ],
+)
+def test_a_configuration_made_as_an_object_is_checked_like_plain_data(name, config, message):
+    with pytest.raises(InvalidSpec) as caught:
+        dialect(name).parse(config)
+    assert str(caught.value).startswith(message)
 
 
 def test_an_epoch_is_a_step_if_nothing_else_is_said():
