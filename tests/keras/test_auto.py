@@ -123,26 +123,6 @@ def test_without_what_tensorflow_keeps_to_itself_the_masked_step_trains(
     assert said(caplog, logging.WARNING) == [private.gone("Context.get_function_def")]
 
 
-def test_the_rule() -> None:
-    """A step of its own where it saves more than it takes; first by what the masked step took, then as measured."""
-    costs = auto.Costs()
-    costs.first, costs.masked = 2.5, [9.0, 1.0, 0.9]
-    assert costs.worth(24, 0.25) == (False, "24 calls to come save 4.32 s, preparing takes 6 s")
-    assert [costs.worth(34, spared)[0] for spared in (0.0, 0.24, 0.25, 1.0)] == [False, False, True, True]
-    # Of a millisecond half is no arithmetic, which no set saves; of 0.4 ms a tenth is taken to be arithmetic.
-    tiny = auto.Costs()
-    tiny.first, tiny.masked = 0.05, [0.001]
-    assert [tiny.worth(calls, 0.75)[0] for calls in (390, 410)] == [False, True]
-    tiny.masked = [0.0004]
-    assert [tiny.worth(calls, 0.75)[0] for calls in (4900, 5100)] == [False, True]
-    costs.preparing, costs.saved = [1.8], [1.0]
-    assert [costs.worth(calls, 0.5)[0] for calls in (4, 5)] == [False, True]
-    # In the background two calls are over before it is there, and save nothing.
-    behind = auto.Costs(behind=True)
-    behind.masked, behind.preparing, behind.saved = costs.masked, costs.preparing, costs.saved
-    assert [behind.worth(calls, 0.5)[0] for calls in (6, 7)] == [False, True]
-
-
 def test_decisions_are_in_the_report_and_know_what_is_to_come() -> None:
     model, reports = build("dense", "sgd"), []
     policy = stages((0, always(["one"])), (1, always(["two"])), (3, always(["one"])))

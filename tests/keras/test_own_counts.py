@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from refreeze import CheckpointError, Policy, Unsupported, always, during, stages
-from refreeze.keras import FreezeSchedule, execute, own_counts
+from refreeze import CheckpointError, Policy, Segment, Unsupported, always, during, stages
+from refreeze.keras import FreezeSchedule, execute, overshoot, own_counts
 from small_models import agree, build, everything, fit, rewriting, said
 
 pytestmark = pytest.mark.engine
@@ -278,3 +279,54 @@ def test_where_steps_are_not_known_there_are_many(caplog: pytest.LogCaptureFixtu
     (line,) = said(caplog, logging.WARNING)
     assert line.startswith("one, two train for the first time")
     assert "up to 6.6 times" in line
+
+
+@pytest.mark.parametrize("before", [1, 20, 300, 10_000])
+def test_how_far_adam_overshoots_is_what_its_formula_says(before: int) -> None:
+    """Under a gradient of 1 a new Adam takes steps of its rate; a late one's moments are corrected as if old."""
+    updates = np.arange(1, 17)
+    first, second = ((1 - beta**updates) / (1 - beta ** (before + updates)) for beta in (0.8, 0.99))
+    expected = (first / np.sqrt(second)).max()
+    found = overshoot.overshoot(lambda: keras.optimizers.Adam(0.5, beta_1=0.8, beta_2=0.99, epsilon=1e-12), before)
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert overshoot.overshoot(lambda: keras.optimizers.SGD(0.5, momentum=0.9), before) == 1
+
+
+class Broken(keras.optimizers.Adam):
+    """Somebody else's optimizer, which needs more than a variable and its gradient."""
+
+    def update_step(self, *asked: Any) -> None:
+        raise RuntimeError("not so")
+
+
+def told(optimizer: Any, caplog: pytest.LogCaptureFixture, ticks: int = 3, steps: int | None = 100) -> list[str]:
+    caplog.set_level(logging.DEBUG, logger="refreeze")
+    caplog.clear()
+    schedule = [Segment(0, ticks, frozenset({"late"})), Segment(ticks, ticks + 1, frozenset())]
+    overshoot.warn(SimpleNamespace(optimizer=optimizer), schedule, ["early", "late"], steps, False)
+    return [f"{record.levelname}: {record.message}" for record in caplog.records]
+
+
+def test_how_large_the_steps_will_be_is_told_before_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    def line(times: float) -> str:
+        return (
+            "WARNING: late train for the first time when others have for long, and Adam corrects the bias of their "
+            f"empty moments by the updates of all: their first steps will be up to {times} times as large as a new "
+            "optimizer's; optimizer_state='per_variable' counts the updates of each"
+        )
+
+    for optimizer in (
+        keras.optimizers.Adam(),
+        keras.optimizers.Adam(0.5, gradient_accumulation_steps=4),
+        keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()),
+    ):
+        assert told(optimizer, caplog) == [line(3.4)]
+        assert told(optimizer, caplog, steps=None) == [line(6.6)]
+        assert told(optimizer, caplog, ticks=1, steps=1) == []
+        assert told(optimizer, caplog, ticks=0) == []
+        getattr(optimizer, "inner_optimizer", optimizer).variables[0].assign(4)  # it has made updates
+        assert told(optimizer, caplog) == []
+    assert told(Broken(name="mine"), caplog) == ["DEBUG: it is not known how optimizer 'mine' begins"]
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[0] is RuntimeError

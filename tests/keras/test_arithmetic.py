@@ -1,4 +1,4 @@
-"""What a step for a whole schedule is told, and how late each layer thaws: plain data, against what they mean."""
+"""What of the engine is plain arithmetic: what a masked step is told, when ``auto`` specialises, who thaws late."""
 
 import pytest
 
@@ -6,6 +6,7 @@ pytest.importorskip("keras")
 from hypothesis import given
 from hypothesis import strategies as st
 from refreeze import Segment
+from refreeze.keras import auto
 from refreeze.keras.conditions import Boolean, Conditions
 from refreeze.keras.overshoot import waiting
 
@@ -50,3 +51,29 @@ def test_a_layer_waits_for_the_ticks_in_which_others_train(parts, others):
     found = waiting(segments, "abc", others)
     assert found == expected
     assert [*found] == sorted(found, key=lambda name: (found[name], name))
+
+
+def test_the_rule_of_auto():
+    """A step of its own where it saves more than it takes; first by what the masked step took, then as measured."""
+    costs = auto.Costs()
+    assert (costs.first, costs.masked, costs.preparing, costs.saved) == (0, [], [], [])
+    costs.first, costs.masked = 2.5, [9.0, 1.0, 0.9]
+    assert costs.worth(24, 0.25) == (False, "24 calls to come save 4.32 s, preparing takes 6 s")
+    assert [costs.worth(34, spared)[0] for spared in (0.0, 0.24, 0.25, 1.0)] == [False, False, True, True]
+    # Of a millisecond half is no arithmetic, which no set saves; of 0.4 ms a tenth is taken to be arithmetic.
+    tiny = auto.Costs()
+    tiny.first, tiny.masked = 0.05, [0.001]
+    assert [tiny.worth(calls, 0.75)[0] for calls in (390, 410)] == [False, True]
+    tiny.masked = [0.0004]
+    assert [tiny.worth(calls, 0.75)[0] for calls in (4900, 5100)] == [False, True]
+    costs.preparing, costs.saved = [1.8], [1.0]
+    assert [costs.worth(calls, 0.5)[0] for calls in (4, 5)] == [False, True]
+    # In the background two calls are over before it is there, and save nothing.
+    behind = auto.Costs(behind=True)
+    behind.masked, behind.preparing, behind.saved = costs.masked, costs.preparing, costs.saved
+    assert [behind.worth(calls, 0.5)[0] for calls in (6, 7)] == [False, True]
+    # Before it is measured it is taken to be prepared there as fast as the masked step, and no call to cost anything.
+    guessed = auto.Costs(behind=True)
+    guessed.first, guessed.masked = 0.05, [0.001]
+    assert guessed.worth(49, 0.75) == (False, "49 calls to come save 0 s, preparing takes 0.05 s")
+    assert [guessed.worth(calls, 0.75)[0] for calls in (133, 134)] == [False, True]
