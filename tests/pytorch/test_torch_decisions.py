@@ -1,5 +1,6 @@
 """REC-1 on PyTorch: what a loop decided is written and replayed; and each dialect in use moves what its plan says."""
 
+import json
 from collections import OrderedDict
 
 import pytest
@@ -37,15 +38,29 @@ def test_REC_1_what_was_decided_is_replayed(tmp_path):
 def test_what_cannot_be_recorded_is_refused_and_no_file_is_written(tmp_path):
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    for arguments, kind in (
-        ((tmp_path / "a.json", model, model), Unsupported),
-        ((tmp_path / "a.json", optimizer, optimizer), Unsupported),
-        ((tmp_path / "none" / "a.json", model, optimizer), InvalidSpec),
+    file, nowhere = tmp_path / "a.json", tmp_path / "none" / "a.json"
+    for arguments, kind, message in (
+        ((file, model, model), Unsupported, "optimizer is a Sequential, and must be a torch.optim.Optimizer"),
+        ((file, optimizer, optimizer), Unsupported, "model is a SGD, and must be a torch.nn.Module"),
+        ((nowhere, model, optimizer), InvalidSpec, f"path = '{nowhere}' must be "),
+        ((file, model, optimizer, -1), InvalidSpec, "step = -1 must be an integer >= 0"),
     ):
-        with pytest.raises(kind):
-            RecordDecisions(*arguments)
+        with pytest.raises(kind) as caught:
+            RecordDecisions(*arguments[:3], step=(*arguments, 0)[3])
+        assert str(caught.value).startswith(message)
     RecordDecisions(tmp_path / "a.json", model, optimizer, step=3).close()
     assert not any(tmp_path.iterdir())
+
+
+def test_what_is_read_first_holds_from_the_beginning(tmp_path):
+    model, file = net(), tmp_path / "record.json"
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with RecordDecisions(file, model, optimizer, step=3):
+        for trains in (True, False):
+            model.stem.requires_grad_(trains)
+            optimizer.step()
+    content = {"dialect": "recorded", "config": {"decisions": [[0, []], [4, ["stem"]]]}}
+    assert file.read_text() == json.dumps(content, indent=1)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

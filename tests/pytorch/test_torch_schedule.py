@@ -27,6 +27,7 @@ from refreeze import (
 )
 from refreeze.plan import read
 from refreeze.torch import FreezeSchedule, layer_names, parameter_names
+from refreeze.torch.modules import Named
 from small_nets import STEPS, batch, moved, net, train, values
 from torch import nn
 
@@ -52,13 +53,40 @@ class Attention(nn.Module):
         self.scale, self.out = nn.Parameter(torch.ones(1)), nn.Linear(2, 2)
 
 
-def test_NAM_1_layers_own_parameters_or_statistics_and_lie_in_no_other():
+def of_all_kinds():
+    """Return a module with a parameter of its own, a layer without parameters, and one that is met twice."""
     model = nn.Module()
     model.token = nn.Parameter(torch.zeros(1))
     model.attention = Attention()
     model.norm = nn.BatchNorm1d(2, affine=False)
     model.plain = nn.Sequential(nn.ReLU(), nn.Linear(2, 2, bias=False))
     model.again = model.plain
+    return model
+
+
+def test_NAM_3_every_name_that_speaks_of_a_parameter_or_a_normalization():
+    model = of_all_kinds()
+    named = Named(model)
+    assert [*named.parameters.values()] == [
+        {"token"},
+        {"attention.scale", "attention/scale", "attention"},
+        {"attention.out.weight", "attention/out", "attention"},
+        {"attention.out.bias", "attention/out", "attention"},
+        {"plain.1.weight", "plain/1", "plain", "again.1.weight", "again/1", "again"},
+    ]
+    assert named.batch_norms == {model.norm: {"norm"}}
+    assert named.all == {"norm"}.union(*named.parameters.values())
+    assert parameter_names(model).aliases == {"again.1.weight": "plain.1.weight"}
+    assert layer_names(model).aliases == {"again/1": "plain/1"}
+    alone = Named(nn.BatchNorm1d(2))
+    assert [*alone.parameters.values()] == [{"weight"}, {"bias"}]
+    assert [*alone.batch_norms.values()] == [set()]
+    inside = Named(nn.Sequential(nn.Sequential(nn.BatchNorm1d(2, affine=False))))
+    assert inside.all == {"0/0", "0"}
+
+
+def test_NAM_1_layers_own_parameters_or_statistics_and_lie_in_no_other():
+    model = of_all_kinds()
     assert layer_names(model) == ("token", "attention/scale", "attention/out", "norm", "plain/1")
     assert parameter_names(model) == (
         "token", "attention.scale", "attention.out.weight", "attention.out.bias", "plain.1.weight",
