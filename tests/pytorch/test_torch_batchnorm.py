@@ -70,11 +70,12 @@ def test_FAI_4_inference_mode_while_the_weights_train():
     assert all("body.1.bias" in found for found in moved)
 
 
-def test_normalizations_that_no_schedule_names_are_the_users():
+@pytest.mark.parametrize("policy", ["keras", "inference"])
+def test_normalizations_that_no_schedule_names_are_the_users(policy):
     model = net()
     norm(model).requires_grad_(False)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    schedule = FreezeSchedule(always(["stem"]), model, optimizer, epochs=1)
+    schedule = FreezeSchedule(always(["stem"]), model, optimizer, epochs=1, batch_norm=policy)
     schedule.begin(0)
     assert looked_at(model) == (True, True)
 
@@ -91,6 +92,20 @@ def test_a_mode_is_left_as_the_user_asked_last():
     assert not norm(model).training
     assert "train" not in vars(norm(model.train()))
     assert norm(model).training
+
+
+def test_a_train_that_the_user_has_replaced_comes_back():
+    model, asked = net(), []
+    norm(model).train = mine = asked.append
+    schedule = FreezeSchedule(always(["body"]), model, torch.optim.SGD(model.parameters(), 0.1), epochs=1)
+    schedule.begin(0)
+    asked.clear()
+    norm(model).train(False)
+    norm(model).train()
+    assert asked == []
+    schedule.restore()
+    assert norm(model).train is mine
+    assert asked == [True]
 
 
 @pytest.mark.parametrize("how", ["copy", "file"])

@@ -52,6 +52,18 @@ def test_what_cannot_be_recorded_is_refused_and_no_file_is_written(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_a_folder_that_is_gone_at_the_end_is_an_error(tmp_path):
+    model, folder = net(), tmp_path / "gone"
+    folder.mkdir()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    recorder = RecordDecisions(folder / "a.json", model, optimizer)
+    optimizer.step()
+    folder.rmdir()
+    with pytest.raises(InvalidSpec) as caught:
+        recorder.close()
+    assert str(caught.value).startswith(f"path = '{folder / 'a.json'}' must be ")
+
+
 def test_what_is_read_first_holds_from_the_beginning(tmp_path):
     model, file = net(), tmp_path / "record.json"
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -304,7 +304,9 @@ def test_a_stale_compiled_frame_is_seen_by_its_gradients(counted, start, stop, c
     train(schedule, model, optimizer, range(1), forward)
     if caught:
         with pytest.warns(
-            UserWarning, match=r"'stem\.weight', 'stem\.bias': trainable from tick 1 on, and without a grad"
+            UserWarning,
+            match=r"^'stem\.weight', 'stem\.bias': trainable from tick 1 on, and without a gradient in the first "
+            "step; the loss does not use it, or a compiled function or a reentrant checkpoint missed the switch$",
         ):
             found = train(schedule, model, optimizer, range(1, 2), forward)
         assert not found[0] & STEM

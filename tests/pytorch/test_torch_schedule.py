@@ -17,6 +17,7 @@ from refreeze import (
     UnknownName,
     Unsupported,
     always,
+    cut,
     during,
     inference_mode,
     rate,
@@ -26,6 +27,7 @@ from refreeze import (
     union,
 )
 from refreeze.plan import read
+from refreeze.segments_json import to_json
 from refreeze.torch import FreezeSchedule, layer_names, parameter_names
 from refreeze.torch.modules import Named
 from small_nets import STEPS, batch, moved, net, train, values
@@ -178,6 +180,17 @@ def test_on_segment_is_told_of_each_segment_that_begins(caplog):
         "epochs [0, 1): 0 names frozen", "epochs [1, 3): 1 names frozen", "epochs [3, 4): 0 names frozen",
         "0 of 2 scheduled parameters remain frozen",
     ]  # fmt: skip
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "refreeze"):
+        FreezeSchedule(rate(0.05), model, sgd(model), epochs=1).begin(0)
+    assert caplog.messages == ["epochs [0, 1): 0 names frozen, learning rate set to 0.05"]
+
+
+def test_a_run_that_is_one_segment_begins_with_its_rate():
+    model = net()
+    optimizer = sgd(model)
+    FreezeSchedule(rate(0.05), model, optimizer, epochs=3).begin(0)
+    assert optimizer.param_groups[0]["lr"] == 0.05
 
 
 def stepped(schedule, model, optimizer, *tick):
@@ -218,7 +231,39 @@ def test_a_loop_that_does_not_follow_the_schedule_is_stopped(options, do, error,
     assert str(raised.value) == message
 
 
+def test_an_epoch_that_is_left_out_of_a_long_segment_is_noticed():
+    model = net()
+    schedule = FreezeSchedule(always(["stem"]), model, sgd(model), epochs=9)
+    for epoch in range(2):
+        schedule.begin(epoch)
+    with pytest.raises(InvalidSpec, match="must be that of tick 1, which began last, or of 2, in epochs"):
+        schedule.begin(3)
+
+
 # What is refused, before anything is changed -----------------------------------------------------------------------
+@pytest.mark.parametrize("option", ["optimizer_state", "user_frozen", "batch_norm"])
+def test_an_option_that_is_none_is_refused(option):
+    model = net()
+    with pytest.raises(InvalidSpec, match=f"^{option} = 'none' must be one of '"):
+        FreezeSchedule(LATE, model, sgd(model), epochs=4, **{option: "none"})
+
+
+def test_a_parameter_with_rates_by_several_names_is_refused():
+    model = nn.ModuleDict({name: nn.Linear(2, 2) for name in ("a", "b", "head")})
+    model.b.weight = model.a.weight
+    with pytest.raises(Unsupported) as raised:
+        FreezeSchedule({"t_0": 0.5}, model, sgd(model), dialect="freezeout", epochs=4, steps_per_epoch=2)
+    assert str(raised.value) == "'a.weight' has learning rates by several names: 'a', 'b'"
+
+
+def test_a_part_that_was_compiled_is_refused():
+    model = nn.ModuleDict({"a": torch.compile(nn.Linear(2, 2)), "b": nn.Linear(2, 2)})
+    with pytest.raises(
+        Unsupported, match=r"^module 'a\._orig_mod': torch.compile has renamed it; call model.compile\(\)"
+    ):
+        FreezeSchedule(always(["b"]), model, sgd(model), epochs=1)
+
+
 def lbfgs(model):
     return torch.optim.LBFGS(model.parameters())
 
@@ -285,7 +330,9 @@ def test_an_optimizer_has_one_schedule_at_a_time():
     model = net()
     optimizer = sgd(model)
     first = FreezeSchedule(LATE, model, optimizer, epochs=4)
-    with pytest.raises(Unsupported, match=r"another schedule runs on this optimizer; call its end\(\) or restore\(\)"):
+    with pytest.raises(
+        Unsupported, match=r"^another schedule runs on this optimizer; call its end\(\) or restore\(\) first$"
+    ):
         FreezeSchedule(LATE, model, optimizer, epochs=4)
     first.end()
     FreezeSchedule(LATE, model, optimizer, epochs=4).begin(0)
@@ -451,6 +498,33 @@ def test_EXE_4_what_a_switch_does_to_optimizer_state_has_a_name(policy, kind):
     )
 
 
+def test_EXE_4_what_trains_on_keeps_its_state_when_others_thaw():
+    model = net(norm=False)
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    turns = union(*(during(always([name]), *when) for name, *when in (("stem", 0, 2), ("body", 2, 3), ("head", 3, 4))))
+    schedule = FreezeSchedule(turns, model, optimizer, epochs=4, optimizer_state="reset_unfrozen")
+    train(schedule, model, optimizer, range(4))
+    steps = [optimizer.state[weight]["step"] for weight in (model.stem.weight, model.body[0].weight, model.head.weight)]
+    assert [*map(int, steps)] == [2 * STEPS, STEPS, 3 * STEPS]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_gradients_are_looked_at_after_a_closure_however_it_is_given(named):
+    model = net(norm=False)
+    optimizer = sgd(model)
+    schedule = FreezeSchedule(always(["stem"]), model, optimizer, epochs=1)
+    schedule.begin(0)
+
+    def closure():
+        loss = model(batch(0)).sum()
+        loss.backward()
+        model.stem.bias.grad = torch.ones(6)
+        return loss
+
+    with pytest.raises(Unsupported, match=r"^'stem.bias' is frozen at tick 0 and has a gradient"):
+        optimizer.step(closure=closure) if named else optimizer.step(closure)
+
+
 # Resume ---------------------------------------------------------------------------------------------------------------
 EVERY = union(round_robin(["stem", "body", "head"], window=1, span=3), shift(rate(0.05, every=5), 2))
 
@@ -509,9 +583,62 @@ def test_RES_3_the_state_of_a_schedule_with_another_past_is_refused():
         later.begin(0)
     later.begin(3)
     assert flags(model) == STEM
-    for wrong in (None, {}, saved | {"unit": "steps"}, saved | {"tick": -1}, saved | {"segments": 3}):
-        with pytest.raises(InvalidSpec):
+    for wrong, message in (
+        (None, "state = None must be what state_dict() has returned"),
+        ({}, "state = {} must be what state_dict() has returned"),
+        (saved | {"unit": "steps"}, "state['unit'] = 'steps' must be 'epochs', as in this schedule"),
+        (saved | {"tick": -1}, "state['tick'] = -1 must be an integer >= 0"),
+        (saved | {"segments": 3}, "segments = 3 must be "),
+    ):
+        with pytest.raises(InvalidSpec) as caught:
             later.load_state_dict(wrong)
+        assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("last", "begun", "found"),
+    [
+        (None, 0, 0.2),  # a rate that is set where a run begins
+        (None, 2, 0.05),
+        (None, 3, 0.1),  # it was set before, and what the optimizer has is the user's
+        (0, 1, 0.1),
+        (1, 2, 0.05),
+        (2, 2, 0.1),
+        (2, 3, 0.1),
+    ],
+)
+def test_RES_2_a_rate_is_set_where_its_segment_begins_and_not_again(last, begun, found):
+    model = net()
+    optimizer = sgd(model)
+    schedule = FreezeSchedule(union(rate(0.2), shift(rate(0.05), 2)), model, optimizer, epochs=4)
+    if last is not None:
+        past = to_json(cut(schedule.plan.segments, 0, last + 1))
+        schedule.load_state_dict({"unit": "epochs", "tick": last, "segments": past})
+    schedule.begin(begun)
+    assert optimizer.param_groups[0]["lr"] == found
+
+
+def test_what_has_no_rate_any_more_has_its_own_again():
+    model = net(norm=False)
+    layers = {"layers": ["stem", "body/0", "head"], "t_0": "1/2", "how_scale": "linear", "learning_rate": 0.4}
+    optimizer = torch.optim.SGD([{"params": part.parameters()} for part in (model.stem, model.body, model.head)], 0.3)
+    schedule = FreezeSchedule(layers, model, optimizer, dialect="freezeout", epochs=2, steps_per_epoch=STEPS)
+    rates = []
+    for step in range(4):
+        schedule.begin(*divmod(step, STEPS))
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[0] == 0.8  # divided by the share
+    assert flags(model) >= STEM
+    assert rates[3] == 0.3
+
+
+def test_a_group_of_two_layers_with_rates_becomes_two():
+    model = nn.ModuleDict({name: nn.Linear(2, 2) for name in ("a", "b")})
+    optimizer = sgd(model)
+    FreezeSchedule({"t_0": 0.5, "how_scale": "linear"}, model, optimizer, dialect="freezeout", epochs=2,
+                   steps_per_epoch=2).begin(0)  # fmt: skip
+    assert [group["params"] for group in optimizer.param_groups] == [[*part.parameters()] for part in model.values()]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.1]
 
 
 def test_a_schedule_lives_no_longer_than_its_optimizer():
