@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("keras")
 from hypothesis import given
 from hypothesis import strategies as st
-from refreeze import Segment
+from per_tick import Says, encode
 from refreeze.keras import auto
 from refreeze.keras.conditions import Boolean, Conditions
 from refreeze.keras.overshoot import waiting
@@ -36,19 +36,14 @@ def test_in_each_state_the_booleans_say_what_holds_there_and_equal_ones_are_shar
         conditions.values(b"cccc")
 
 
-@given(st.lists(st.tuples(st.integers(1, 3), st.frozensets(st.sampled_from("abc"))), max_size=6), st.booleans())
-def test_a_layer_waits_for_the_ticks_in_which_others_train(parts, others):
-    segments, at = [], 0
-    for length, frozen in parts:
-        segments.append(Segment(at, at + length, frozen))
-        at += length
-    ticks = [segment.frozen for segment in segments for _ in range(segment.length)]
+@given(st.lists(st.frozensets(st.sampled_from("abc")), max_size=12), st.booleans())
+def test_a_layer_waits_for_the_ticks_in_which_others_train(ticks, others):
     expected = {}
     for name in "abc":
         first = next((tick for tick, frozen in enumerate(ticks) if name not in frozen), None)
         if first is not None and (before := sum(others or frozen != {*"abc"} for frozen in ticks[:first])):
             expected[name] = before
-    found = waiting(segments, "abc", others)
+    found = waiting(encode(lambda tick: Says(ticks[tick]), len(ticks)), "abc", others)
     assert found == expected
     assert [*found] == sorted(found, key=lambda name: (found[name], name))
 
