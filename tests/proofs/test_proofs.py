@@ -344,12 +344,11 @@ def composer_depth(t, total, start, level):
     return math.floor(level * (share - start) / (1 - start) * 2) if share > start else 0
 
 
-def of_freezeout(t, total, t_0=1, shares=None):
-    """The shares of the layers are those of ``t_0``, or any: in the third power of an unknown Z3 may lose its way."""
+def of_freezeout(t, total, *shares):
+    """The layers but the last have any shares, whose powers have laws of their own: Z3 may lose its way in both."""
     with pytest.MonkeyPatch.context() as patch:
-        if shares:
-            patch.setattr(freezeout, "shares", lambda config, names: dict(zip(names, (*shares, 1), strict=True)))
-        return frozen("freezeout", freezeout.FreezeOutConfig(t_0=t_0, how_scale="linear"), t, total)
+        patch.setattr(freezeout, "shares", lambda config, names: dict(zip(names, (*shares, 1), strict=True)))
+        return frozen("freezeout", freezeout.FreezeOutConfig(), t, total)
 
 
 CHAIN = [(1, 1, 0), (0, 1, 1), (1, 0, 1), (0, 0, 0)]  # what is frozen in the stages of a chain-thaw
@@ -416,11 +415,12 @@ RULES: dict[str, Callable[[int], Callable[..., Any]]] = {
         frozen("composer", composer.ComposerConfig(freeze_start=start, freeze_level=level), t, t + more),
         [i < composer_depth(t + x, t + more, start, level) for i in range(3)]), start, level)
         for start, level in SHARES},
-    "freezeout linear": lambda x: lambda j=0, more=1, t_0=SHARE: t_0 > 0 and (
-        of_freezeout(j, j + more, t_0)[0], j + x > t_0 * (j + more)),
+    **{f"freezeout {how}": partial(lambda how, power, x: lambda t_0=SHARE: t_0 > 0 and ([True] * 3, [
+        found == (t_0 + (1 - t_0) * Fraction(i + x, 2)) ** power for i, found in enumerate(
+            freezeout.shares(freezeout.FreezeOutConfig(t_0=t_0, how_scale=how), [*"uvw"]).values())]), how, power)
+        for power, how in enumerate(("linear", "squared", "cubic"), 1)},
     "freezeout": lambda x: lambda j=0, more=1, first=SHARE, second=SHARE: (
-        of_freezeout(j, j + more, shares=(first, second)),
-        (j + x > first * (j + more), j + x > second * (j + more), False)),
+        of_freezeout(j, j + more, first, second), (j + x > first * (j + more), j + x > second * (j + more), False)),
     **{f"vl3d window {w}": partial(lambda w, x: lambda start=0, k=0, more=0, span=1, length=1: more < span and (
         of_vl3d(start + k * span + more, start, length, span, w), (k * span + more < length and [
             any((i - (k + x) * w - j) % 3 == 0 for j in range(w)) for i in range(3)]) or (0, 0, 0)), w)
